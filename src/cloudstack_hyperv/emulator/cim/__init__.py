@@ -1,0 +1,1 @@
+"""Generic CIM of the emulated host: schema, repository of providers, WQL, associations."""

@@ -1,0 +1,1 @@
+"""The emulated host's WS-Management server: HTTP, authentication, SOAP, enumerations, faults."""

@@ -1,0 +1,1 @@
+"""Class definitions of the emulated host, as MOF text that a person can read and correct."""

@@ -1,0 +1,1 @@
+"""How CIM requests travel to a Windows host: WS-Management, sealed, over a pool of connections."""

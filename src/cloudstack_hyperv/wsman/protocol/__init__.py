@@ -1,0 +1,1 @@
+"""WS-Management without a socket: envelopes, CIM-XML, WQL text, faults, sealing."""
