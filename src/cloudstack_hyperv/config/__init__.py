@@ -1,0 +1,29 @@
+"""What the operator asked for: one TOML file, read into one frozen tree of settings."""
+
+from cloudstack_hyperv.config.settings import (
+    AuthenticationMethod,
+    DirectDoorSettings,
+    HostSettings,
+    LogSettings,
+    MountSettings,
+    Secret,
+    SecretSource,
+    Settings,
+    StorageSettings,
+    StoreSettings,
+    WinrmSettings,
+)
+
+__all__ = [
+    "AuthenticationMethod",
+    "DirectDoorSettings",
+    "HostSettings",
+    "LogSettings",
+    "MountSettings",
+    "Secret",
+    "SecretSource",
+    "Settings",
+    "StorageSettings",
+    "StoreSettings",
+    "WinrmSettings",
+]

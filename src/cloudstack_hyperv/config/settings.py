@@ -1,0 +1,189 @@
+"""What the operator asked for, as one frozen tree read from one TOML file.
+
+Unknown keys are errors that name the nearest valid key; a secret is given inline, by file or by
+environment variable, and its value never shows in `repr`.
+"""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Seconds = Annotated[float, Meta(gt=0)]
+
+
+class Secret:
+    """A secret text that does not show itself: `reveal()` is the only way to it."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """Return the secret."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A TOML table: unknown keys are refused."""
+
+
+class SecretSource(Table, frozen=True):
+    """Where a secret comes from: exactly one of the three."""
+
+    value: str | None = None
+    file: str | None = None
+    """A file whose first line is the secret; refused when others than its owner may read it."""
+    environment: str | None = None
+
+    def __repr__(self) -> str:
+        shown = self.file or self.environment or "***"
+        return f"SecretSource({shown})"
+
+
+class AuthenticationMethod(enum.StrEnum):
+    """How we log in to WinRM."""
+
+    NEGOTIATE = "negotiate"
+    NTLM = "ntlm"
+    KERBEROS = "kerberos"
+    CREDSSP = "credssp"
+    BASIC = "basic"
+    CERTIFICATE = "certificate"
+
+
+class WinrmSettings(Table, frozen=True):
+    """How to reach one Hyper-V host's WinRM."""
+
+    address: str
+    port: Port | None = None
+    """5986 for https, 5985 for http when absent."""
+    transport: str = "https"
+    """"https" or "http"."""
+    authentication: AuthenticationMethod = AuthenticationMethod.NEGOTIATE
+    user: str = ""
+    password: SecretSource | None = None
+    allow_unencrypted: bool = False
+    """Basic over plain http, or unsealed Negotiate: only for loopback and tests."""
+    ca_file: str | None = None
+    """CA bundle that the host's certificate must chain to; the system's when absent."""
+    certificate_fingerprint: str | None = None
+    """SHA-256 of the host's certificate in hex: pinning instead of a CA."""
+    client_certificate: str | None = None
+    client_key: str | None = None
+    connections: Annotated[int, Meta(ge=1, le=24)] = 8
+    timeout: Seconds = 60.0
+
+
+class MountSettings(Table, frozen=True):
+    """A folder of the gateway that *is* a folder of the host (until SMB reaches it)."""
+
+    host_path: str
+    """Windows path on the host, such as `C:\\` or `D:\\VMs`."""
+    folder: str
+    """Folder on the gateway."""
+
+
+class HostSettings(Table, frozen=True):
+    """One Hyper-V host."""
+
+    name: str
+    """Our name for it; shows in logs."""
+    winrm: WinrmSettings
+    private_address: str | None = None
+    """Address of the host as CloudStack knows it (privateIpAddress); winrm.address if absent."""
+    listen: str | None = None
+    """Address of ours at which the direct door answers for this host."""
+    mounts: tuple[MountSettings, ...] = ()
+    local_pool: str | None = None
+    """Folder offered as local primary storage; the host's default VHD folder when absent."""
+    offer_local_pool: bool = True
+    reserved_memory_mb: Annotated[int, Meta(ge=0)] = 2048
+    """Kept for the parent partition (dom0MinMemory)."""
+    configuration_root: str | None = None
+    """Folder for VM configurations; the host's default when absent."""
+    shutdown_timeout: Seconds = 120.0
+    """How long a graceful stop waits for the guest before the VM is turned off."""
+    emulated: bool = False
+
+
+class StoreSettings(Table, frozen=True):
+    """A secondary (or shared primary) store, found by its URL without query."""
+
+    url: str
+    """`cifs://server/share`, as CloudStack sends it, without credentials."""
+    folder: str | None = None
+    """Folder of the gateway that holds the store's content."""
+    host_path: str | None = None
+    """Windows path under which the host itself sees the store (ISOs are attached from there)."""
+    user: str | None = None
+    password: SecretSource | None = None
+    domain: str | None = None
+
+
+class StorageSettings(Table, frozen=True):
+    """How bytes move."""
+
+    stores: tuple[StoreSettings, ...] = ()
+    clone: str = "full"
+    """Root disks from templates: "full" copy or "differencing"."""
+    block_size_mib: Annotated[int, Meta(ge=1, le=256)] = 1
+    parallel_copies: Annotated[int, Meta(ge=1, le=64)] = 8
+
+
+class DirectDoorSettings(Table, frozen=True):
+    """The HTTPS JSON door that a stock management server calls."""
+
+    enabled: bool = True
+    port: Port = 8250
+    certificate: str | None = None
+    """PEM file; made on first start in `state_folder` when absent."""
+    key: str | None = None
+    allow: tuple[str, ...] = ()
+    """Addresses or networks of the management servers; nobody else is served."""
+    max_body_bytes: Annotated[int, Meta(ge=1024)] = 16 * 1024 * 1024
+    header_timeout: Seconds = 15.0
+    body_timeout: Seconds = 60.0
+    default_wait: Seconds = 1800.0
+    """Deadline of a command whose own `wait` is 0."""
+    drain_timeout: Seconds = 60.0
+    """How long a graceful stop waits for running commands."""
+
+
+class LogSettings(Table, frozen=True):
+    """Structured logs."""
+
+    level: str = "info"
+    format: str = "text"
+    """"text" or "json"."""
+
+
+class Settings(Table, frozen=True):
+    """The whole file."""
+
+    hosts: tuple[HostSettings, ...] = ()
+    storage: StorageSettings = StorageSettings()
+    direct: DirectDoorSettings = DirectDoorSettings()
+    log: LogSettings = LogSettings()
+    state_folder: str = "/var/lib/cloudstack-hyperv"
+
+    def state_path(self) -> Path:
+        """Return the folder for what the agent itself keeps (certificates)."""
+        return Path(self.state_folder)

@@ -1,0 +1,1 @@
+"""The direct door: HTTPS POST of one JSON command, as HypervDirectConnectResource sends it."""
