@@ -1,5 +1,11 @@
 """What the operator asked for: one TOML file, read into one frozen tree of settings."""
 
+from cloudstack_hyperv.config.loading import (
+    ConfigurationError,
+    load_settings,
+    resolve_secret,
+    settings_from,
+)
 from cloudstack_hyperv.config.settings import (
     AuthenticationMethod,
     DirectDoorSettings,
@@ -16,6 +22,7 @@ from cloudstack_hyperv.config.settings import (
 
 __all__ = [
     "AuthenticationMethod",
+    "ConfigurationError",
     "DirectDoorSettings",
     "HostSettings",
     "LogSettings",
@@ -26,4 +33,7 @@ __all__ = [
     "StorageSettings",
     "StoreSettings",
     "WinrmSettings",
+    "load_settings",
+    "resolve_secret",
+    "settings_from",
 ]

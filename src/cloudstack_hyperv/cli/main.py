@@ -1,0 +1,158 @@
+"""The `cloudstack-hyperv` command.
+
+Exit status: 0 done, 1 it did not work, 2 it was not asked rightly (arguments, configuration).
+Imports of the parts stand inside the subcommands: `--help` and the extension door must start fast.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cloudstack_hyperv import __version__
+
+DEFAULT_CONFIGURATION = Path("/etc/cloudstack-hyperv/cloudstack-hyperv.toml")
+
+app = typer.Typer(
+    name="cloudstack-hyperv",
+    help="Apache CloudStack's Hyper-V agent: commands in, WMI over WS-Management out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Configuration = Annotated[
+    Path, typer.Option("--config", "-c", help="The TOML file.", envvar="CLOUDSTACK_HYPERV_CONFIG")
+]
+LogLevel = Annotated[
+    str | None, typer.Option(help="debug, info, warning or error; the file's value when absent.")
+]
+LogFormat = Annotated[str | None, typer.Option(help="text or json; the file's value when absent.")]
+
+
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback signature
+    if wanted:
+        typer.echo(f"cloudstack-hyperv {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    *,
+    version: Annotated[  # noqa: ARG001 - handled by its callback
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    config: Configuration = DEFAULT_CONFIGURATION,
+    *,
+    emulated: Annotated[
+        bool, typer.Option("--emulated", help="Serve one emulated host instead of configured ones.")
+    ] = False,
+    log_level: LogLevel = None,
+    log_format: LogFormat = None,
+) -> None:
+    """Serve CloudStack's commands for the configured hosts until told to stop."""
+    from cloudstack_hyperv.cli.serve import serve
+
+    raise typer.Exit(
+        asyncio.run(serve(config, emulated=emulated, level=log_level, form=log_format))
+    )
+
+
+@app.command()
+def check(
+    host: Annotated[str | None, typer.Argument(help="Only this host.")] = None,
+    config: Configuration = DEFAULT_CONFIGURATION,
+) -> None:
+    """Try a configured host: WinRM, login, Hyper-V, switches, folders, migration settings."""
+    from cloudstack_hyperv.cli.check import check_hosts
+
+    raise typer.Exit(asyncio.run(check_hosts(config, host)))
+
+
+@app.command()
+def emulate(
+    folder: Annotated[Path, typer.Argument(help="Keeps the host's disks and state.")],
+    *,
+    name: Annotated[str, typer.Option(help="NetBIOS name of the host.")] = "HYPERV1",
+    release: Annotated[
+        str, typer.Option("--profile", help="2012, 2012r2, 2016, 2019, 2022, 2025 or client-11.")
+    ] = "2019",
+    address: Annotated[str, typer.Option(help="Where WinRM listens.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="WinRM over http; 0 takes a free one.")] = 5985,
+    host_address: Annotated[
+        str, typer.Option(help="IP address of the emulated host's own network card.")
+    ] = "192.0.2.10",
+    user: Annotated[str, typer.Option(help="Administrator's name.")] = "Administrator",
+    password_file: Annotated[
+        Path | None,
+        typer.Option(help="First line: the administrator's password; one is made when absent."),
+    ] = None,
+    share: Annotated[
+        list[str] | None,
+        typer.Option(help=r"\\server\share=FOLDER as the host reaches it; may be repeated."),
+    ] = None,
+    basic: Annotated[bool, typer.Option(help="Allow Basic over plain http (tests only).")] = False,
+    calls: Annotated[
+        Path | None, typer.Option(help="Append one JSON line a WS-Man call to this file.")
+    ] = None,
+    log_level: LogLevel = None,
+) -> None:
+    """Run one emulated Hyper-V host alone, until told to stop."""
+    from cloudstack_hyperv.cli.emulate import EmulateOptions, emulate_host
+
+    options = EmulateOptions(
+        folder=folder,
+        name=name,
+        release=release,
+        address=address,
+        port=port,
+        host_address=host_address,
+        user=user,
+        password_file=password_file,
+        shares=tuple(share or ()),
+        basic=basic,
+        calls=calls,
+        log_level=log_level or "info",
+    )
+    raise typer.Exit(asyncio.run(emulate_host(options)))
+
+
+@app.command()
+def demo(
+    folder: Annotated[
+        Path | None, typer.Option(help="Keep the demo's files here; a temporary folder if absent.")
+    ] = None,
+    *,
+    plain: Annotated[bool, typer.Option(help="No colours, no moving bars.")] = False,
+) -> None:
+    """Play a VM's whole life: a stock CloudStack 4.22 conversation with an emulated host."""
+    try:
+        from cloudstack_hyperv.demo.play import play_demo
+    except ModuleNotFoundError as error:
+        if error.name != "pypsrp":
+            raise
+        typer.echo(
+            "The demo reads the host back with pypsrp, a client that is not ours; "
+            "install it: pip install 'cloudstack-hyperv[demo]'",
+            err=True,
+        )
+        raise typer.Exit(2) from None
+    raise typer.Exit(play_demo(folder, plain=plain))
+
+
+def main() -> None:
+    """Entry point; an interrupted command ends with 130."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,136 @@
+"""Peers that hold a connection without finishing a request are dropped.
+
+aiohttp bounds idle keep-alive but not the time a request head may take, so a slow sender could
+hold connections for ever.  This protocol stands before aiohttp's and closes the connection when
+no complete head has come within the limit, and refuses connections beyond the allowed number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+from weakref import WeakKeyDictionary
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+
+class ConnectionGuard:
+    """Makes guarded protocols for one listener."""
+
+    def __init__(
+        self,
+        factory: Callable[[], asyncio.Protocol],
+        *,
+        header_timeout: float,
+        most_connections: int,
+    ) -> None:
+        self._factory = factory
+        self._header_timeout = header_timeout
+        self._most = most_connections
+        self._open: WeakKeyDictionary[asyncio.BaseTransport, GuardedProtocol] = WeakKeyDictionary()
+
+    def __call__(self) -> asyncio.Protocol:
+        """Return a protocol for one new connection."""
+        return GuardedProtocol(self._factory(), self, self._header_timeout)
+
+    def request_started(self, transport: asyncio.BaseTransport | None) -> None:
+        """Tell that a complete request head has arrived on this connection."""
+        guarded = self._open.get(transport) if transport is not None else None
+        if guarded is not None:
+            guarded.head_arrived()
+
+    def request_ended(self, transport: asyncio.BaseTransport | None) -> None:
+        """Tell that the request was answered: the next head is awaited under the limit again."""
+        guarded = self._open.get(transport) if transport is not None else None
+        if guarded is not None:
+            guarded.answered()
+
+    def admit(self, transport: asyncio.BaseTransport, protocol: GuardedProtocol) -> bool:
+        """Register a connection; False when there are too many."""
+        if len(self._open) >= self._most:
+            return False
+        self._open[transport] = protocol
+        return True
+
+    def forget(self, transport: asyncio.BaseTransport) -> None:
+        """Forget a closed connection."""
+        self._open.pop(transport, None)
+
+
+class GuardedProtocol(asyncio.Protocol):
+    """Hands everything on to aiohttp's protocol and watches the clock."""
+
+    def __init__(self, inner: asyncio.Protocol, guard: ConnectionGuard, timeout: float) -> None:
+        self._inner = inner
+        self._guard = guard
+        self._timeout = timeout
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._admitted = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start the clock, or turn the peer away."""
+        self._transport = cast("asyncio.Transport", transport)
+        if not self._guard.admit(transport, self):
+            log.warning("connection refused: too many", peer=_peer(transport))
+            self._transport.abort()
+            return
+        self._admitted = True
+        self._start_timer()
+        self._inner.connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Pass on."""
+        if self._admitted:
+            self._inner.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        """Pass on."""
+        return self._inner.eof_received() if self._admitted else None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the clock and pass on."""
+        self._stop_timer()
+        if self._transport is not None:
+            self._guard.forget(self._transport)
+        if self._admitted:
+            self._inner.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Pass on."""
+        self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Pass on."""
+        self._inner.resume_writing()
+
+    def head_arrived(self) -> None:
+        """A request is being worked on."""
+        self._stop_timer()
+
+    def answered(self) -> None:
+        """Await the next request."""
+        self._start_timer()
+
+    def _start_timer(self) -> None:
+        self._stop_timer()
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self._timeout, self._too_slow)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _too_slow(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            log.debug("connection closed: no request within the limit", peer=_peer(self._transport))
+            self._transport.abort()
+
+
+def _peer(transport: asyncio.BaseTransport) -> str:
+    name = transport.get_extra_info("peername")
+    return str(name[0]) if name else "?"
