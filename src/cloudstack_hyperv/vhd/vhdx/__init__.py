@@ -1,0 +1,1 @@
+"""The VHDX format, after [MS-VHDX] v20240423."""
