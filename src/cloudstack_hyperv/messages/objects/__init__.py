@@ -1,0 +1,1 @@
+"""Transfer objects: the structures that commands and answers carry, by subject."""
