@@ -8,6 +8,7 @@ An answer's property types are not on the wire (an array of one looks like a sca
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,6 +16,11 @@ from typing import Protocol
 
 from cloudstack_hyperv.cim import ObjectPath, SizedInt
 from cloudstack_hyperv.cim.constants import NAMESPACE_VIRTUALIZATION
+from cloudstack_hyperv.wsman.protocol.datetimes import read_datetime, read_interval
+from cloudstack_hyperv.wsman.protocol.wql import Statement
+
+WINDOWS_EPOCH_YEAR = 1601
+"""The year in which Windows starts to count time; as a value it means "never"."""
 
 Scalar = bool | SizedInt | float | str | datetime | timedelta | ObjectPath
 
@@ -32,7 +38,10 @@ class EmbeddedInstance:
 
 
 Argument = Scalar | EmbeddedInstance | Sequence[Scalar] | Sequence[EmbeddedInstance] | bytes
-"""A method argument: ObjectPath travels as an endpoint reference, EmbeddedInstance as CIM-XML."""
+"""A method argument: ObjectPath travels as an endpoint reference, EmbeddedInstance as CIM-XML.
+
+`bytes` is an octet string (base64 text); a plain uint8 array is a list of `Uint8`.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +83,33 @@ class Instance:
         return None if text is None else text.strip().lower() == "true"
 
     def timestamp(self, name: str) -> datetime | None:
-        """Return a point in time; "never" (year 1601) is None."""
+        """Return a point in time with its offset; NULL and "never" (year 1601) are None.
+
+        Reads the ISO form of WS-Man answers and the CIM form of CIM-XML; ValueError for others.
+        """
         text = self.string(name)
-        if not text or text.startswith("1601-"):
+        if not text:
             return None
-        return datetime.fromisoformat(text)
+        moment = read_datetime(text)
+        return None if moment.year == WINDOWS_EPOCH_YEAR else moment
+
+    def interval(self, name: str) -> timedelta | None:
+        """Return a length of time, None for NULL; reads ISO and CIM form."""
+        text = self.string(name)
+        return read_interval(text) if text else None
+
+    def octets(self, name: str) -> bytes | None:
+        """Return a uint8 array in either form a host sends: base64 text or repeated numbers.
+
+        One text that is a number below 256 is read as an array of one; raises ValueError for
+        what is neither.
+        """
+        texts = self.strings(name)
+        if not texts:
+            return None
+        if len(texts) == 1 and not (texts[0].isdecimal() and int(texts[0]) < 256):
+            return base64.b64decode("".join(texts[0].split()), validate=True)
+        return bytes(int(text) for text in texts)
 
     def path(self, name: str) -> ObjectPath | None:
         """Return a reference: a REF property, or a string property that holds a path."""
@@ -125,38 +156,61 @@ class Identity:
 
 
 class CimClient(Protocol):
-    """CIM operations on one host.  Every call has a deadline and raises `wsman.errors` only.
+    """CIM operations on one host.  Every call has a deadline and raises `wsman.errors`.
 
-    `timeout` is in seconds and bounds the call as a whole; None takes the client's default.
+    `timeout` is in seconds and bounds the call as a whole, all its pages and the one retry; None
+    takes the client's default.  An argument that cannot be sent at all (a plain int, a text with
+    characters that XML does not have, a name that is none) raises TypeError or ValueError before
+    anything is sent.
     """
 
     async def identify(self, *, timeout: float | None = None) -> Identity:
         """Ask whether WinRM answers; does not touch WMI."""
         ...
 
-    async def get(self, path: ObjectPath, *, job_poll: bool = False) -> Instance:
+    async def get(
+        self, path: ObjectPath, *, job_poll: bool = False, timeout: float | None = None
+    ) -> Instance:
         """Read one instance by its full key; raises NotFound."""
         ...
 
     async def enumerate(
-        self, class_name: str, *, namespace: str = NAMESPACE_VIRTUALIZATION
+        self,
+        class_name: str,
+        *,
+        namespace: str = NAMESPACE_VIRTUALIZATION,
+        timeout: float | None = None,
     ) -> list[Instance]:
         """Read all instances of a class and its subclasses."""
         ...
 
-    async def query(self, wql: str, *, namespace: str = NAMESPACE_VIRTUALIZATION) -> list[Instance]:
-        """Run a WQL query (SELECT, ASSOCIATORS OF, REFERENCES OF)."""
+    async def query(
+        self,
+        wql: str | Statement,
+        *,
+        namespace: str = NAMESPACE_VIRTUALIZATION,
+        timeout: float | None = None,
+    ) -> list[Instance]:
+        """Run a WQL query; give a `Select` rather than text wherever a value comes from outside.
+
+        On hosts that refuse WQL in root/virtualization/v2 a `Select` is answered by enumerating
+        its class and filtering here; text and associations raise QueryRefused there.
+        """
         ...
 
     async def invoke(
         self,
         target: ObjectPath,
         method: str,
-        arguments: Mapping[str, Argument] | None = None,
+        arguments: Mapping[str, Argument | None] | None = None,
         *,
         timeout: float | None = None,
     ) -> MethodResult:
-        """Call a method; a ReturnValue that tells of a failure is *not* an exception here."""
+        """Call a method; a ReturnValue that tells of a failure is *not* an exception here.
+
+        A singleton service may be named by its CreationClassName alone.  An argument that is None
+        is left out (NULL).
+        """
         ...
 
     async def close(self) -> None:

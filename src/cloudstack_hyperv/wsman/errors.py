@@ -22,7 +22,15 @@ class ConnectionLost(WsmanError):
 
 
 class DeadlineExceeded(WsmanError):
-    """Our deadline, or the host's OperationTimeout, passed: the effect is unknown."""
+    """Our deadline, or the host's OperationTimeout, passed.
+
+    `request_sent` False: the call was still waiting for a connection and had no effect; True: the
+    effect is unknown, the work may go on in the host.
+    """
+
+    def __init__(self, message: str, *, request_sent: bool = True) -> None:
+        super().__init__(message)
+        self.request_sent = request_sent
 
 
 class AuthenticationFailed(WsmanError):
@@ -74,3 +82,11 @@ class QuotaExceeded(WsmanFault):
 
 class UnknownClass(WsmanFault):
     """The namespace or the class does not exist on this release of Windows."""
+
+
+class EnumerationLost(WsmanFault):
+    """InvalidEnumerationContext: the host dropped the enumeration; it must start again."""
+
+
+class ProviderUnavailable(WsmanFault):
+    """The WMI provider cannot be reached (VMMS stopped, RPC server unavailable)."""
