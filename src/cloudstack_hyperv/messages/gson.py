@@ -115,6 +115,11 @@ def write_float(value: float) -> float:
     return value
 
 
+def write_text(value: str) -> str:
+    """Write a text; what UTF-8 cannot express (half a surrogate pair) becomes a question mark."""
+    return str(value) if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
+
+
 def write_bytes(value: bytes) -> list[int]:
     """Write a `byte[]`: signed numbers."""
     return [byte - 256 if byte > 127 else byte for byte in value]

@@ -70,13 +70,13 @@ SECRET_FIELDS: Final[dict[str, frozenset[str]]] = {
 
 _SECRET_KEY: Final = re.compile(
     r"pass(word|wd|phrase|code)|secret|credential|private_?key|prvkey|access_?key|psk$"
-    r"|preshared|token|user_?data|vm_?data|user_?info|bootargs|ticket",
+    r"|preshared|token|user_?data|vm_?data|user_?info|bootargs|ticket|authorization|cookie",
     re.IGNORECASE,
 )
 _URL_SECRET: Final = re.compile(
     # The value ends at the next parameter that CloudStack appends or at the slash before the
     # query of a data store URI, not at any "&" or "/": a password may contain both.
-    r"(?i)\b(pass(?:word|wd|phrase)?|pwd|secret(?:key)?|sig(?:nature)?|token)=.*?"
+    r"(?i)(pass(?:word|wd|phrase)?|pwd|secret(?:key)?|signature|token)=.*?"
     r"(?=&(?:user(?:name)?|domain|role|storeuuid|vers|version)=|/\?role=|\Z)",
     re.DOTALL,
 )

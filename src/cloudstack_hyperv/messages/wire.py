@@ -302,13 +302,14 @@ def _map_codec(read_item: Reader, write_item: Writer) -> tuple[Reader, Writer]:
         return read_items
 
     def write(items: dict[str, Any], use: "Use") -> Json:
+        given = {key: item for key, item in items.items() if item is not None}
         if use is Use.WIRE:
-            return {key: write_item(item, Use.WIRE) for key, item in items.items()}
+            return {key: write_item(item, use) for key, item in given.items()}
         return {
-            secrets.masked_text(key): secrets.MASK
-            if secrets.is_secret_key(key)
-            else write_item(item, Use.LOG)
-            for key, item in items.items()
+            secrets.masked_text(key): (
+                secrets.MASK if secrets.is_secret_key(key) else write_item(item, use)
+            )
+            for key, item in given.items()
         }
 
     return read, write
@@ -336,7 +337,7 @@ def _write_enum(value: StrEnum, _use: "Use") -> Json:
 
 
 def _write_text(value: str, use: "Use") -> Json:
-    return secrets.masked_text(value) if use is Use.LOG else str(value)
+    return gson.write_text(secrets.masked_text(value) if use is Use.LOG else value)
 
 
 def _write_by_value(value: Any, use: "Use") -> Json:

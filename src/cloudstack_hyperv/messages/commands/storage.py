@@ -1,6 +1,7 @@
 """Commands about pools, templates, volumes and snapshots of volumes, as CloudStack uses them now.
 
-Those of older subsystems and of other hypervisors are in `storage_other`.
+Those of older subsystems and of other hypervisors are in `storage_other`, `volume_snapshots`
+and `secondary_storage`.
 """
 
 import msgspec
