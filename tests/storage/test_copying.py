@@ -77,14 +77,14 @@ def assert_equal_disks(one: Path, other: Path) -> None:
 async def test_a_disk_is_copied_whole_and_its_holes_stay(places: Places) -> None:
     make_disk(places.store / "a.vhdx")
     with (places.store / "a.vhdx").open("r+b") as file:
-        file.truncate(512 * MIB)
+        file.truncate(96 * MIB)
     scope = CommandScope("CopyCommand", "h")
     with command_scope(scope):
         info = await places.copier.copy_disk(places.source(), FINAL, what="template a")
     assert info.virtual_size == 64 * MIB
     assert places.in_pool() == ["new.vhdx"]
     copied = places.pool / "new.vhdx"
-    assert copied.stat().st_size == 512 * MIB
+    assert copied.stat().st_size == 96 * MIB
     assert copied.stat().st_blocks * 512 < 16 * MIB
     assert hashlib.sha256(copied.read_bytes()).digest() == (
         hashlib.sha256((places.store / "a.vhdx").read_bytes()).digest()

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from cloudstack_hyperv.cim import ObjectPath
 from cloudstack_hyperv.hypervisor.errors import HypervisorError, translated
 from cloudstack_hyperv.wsman.api import CimClient, Instance
+from cloudstack_hyperv.wsman.protocol.wql import Not, Select, ends_with
 
 _SWITCH = "Msvm_VirtualEthernetSwitch"
 _CLASS_IN_PATH = re.compile(r"(?:.*?:)?([A-Za-z_]\w*)\.\w+=")
@@ -58,8 +59,12 @@ async def list_switches(client: CimClient) -> tuple[VirtualSwitch, ...]:
         rows, ports = await asyncio.gather(
             client.enumerate(_SWITCH),
             client.query(
-                "SELECT InstanceID, HostResource FROM Msvm_EthernetPortAllocationSettingData "
-                "WHERE ResourceSubType = 'Microsoft:Hyper-V:Ethernet Connection'"
+                Select(
+                    "Msvm_EthernetPortAllocationSettingData",
+                    # Those of VMs' NICs, `...\\C`, can be thousands and tell nothing here.
+                    where=Not(ends_with("InstanceID", "\\C")),
+                    properties=("InstanceID", "HostResource"),
+                )
             ),
         )
     kinds = _kinds(ports)

@@ -1,0 +1,157 @@
+"""Virtual disk files on the host, by the host itself: Msvm_ImageManagementService.
+
+The host makes, converts and grows disks on paths that VMMS can open, so no byte passes through
+the gateway.  All of it takes jobs; a job that vanished (VMMS restarted) leaves the outcome open,
+which is said so.  Sizes are bytes.
+
+`create_disk` never overwrites: the service fails the job when the file exists (0x80070050).
+Source: Microsoft, "Msvm_ImageManagementService", "Msvm_VirtualHardDiskSettingData".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from cloudstack_hyperv.cim import ObjectPath, Uint16, Uint32, Uint64
+from cloudstack_hyperv.cim.constants import NAMESPACE_CIMV2, VhdFormat, VhdType
+from cloudstack_hyperv.hypervisor.errors import HypervisorError, WrongState, translated
+from cloudstack_hyperv.hypervisor.jobs import ProgressCallback, call
+from cloudstack_hyperv.wsman import errors as wsman
+from cloudstack_hyperv.wsman.api import CimClient, EmbeddedInstance, Scalar
+
+_SERVICE: Final = "Msvm_ImageManagementService"
+IMAGE_SERVICE: Final = ObjectPath.of(_SERVICE, CreationClassName=_SERVICE)
+"""The singleton: its creation class name alone addresses it."""
+
+IMAGE_TIMEOUT: Final = 10800.0
+"""Seconds for a copy of a large disk; the command's own deadline is usually shorter."""
+
+MIB: Final = 1 << 20
+LARGEST_VHD: Final = 2040 << 30
+LARGEST_VHDX: Final = 64 << 40
+
+_DELETED = 0
+_NO_SUCH_FILE = 9
+_DELETE_CODES: Final[Mapping[int, str]] = {
+    2: "access denied",
+    8: "unspecified failure",
+    10: "the name is a folder's",
+    15: "the file is in use",
+    17: "a folder on the way does not exist",
+}
+
+
+async def create_disk(
+    client: CimClient,
+    path: str,
+    size: int,
+    *,
+    disk_format: VhdFormat = VhdFormat.VHDX,
+    fixed: bool = False,
+    block_size: int = 0,
+) -> None:
+    """Make a blank disk; `block_size` 0 leaves it to the host.  Raises HypervisorError."""
+    values: dict[str, Scalar] = {
+        "Type": Uint16(VhdType.FIXED if fixed else VhdType.DYNAMIC),
+        "Format": Uint16(disk_format),
+        "Path": path,
+        "MaxInternalSize": Uint64(size),
+    }
+    if block_size and disk_format is VhdFormat.VHDX:
+        values["BlockSize"] = Uint32(block_size)
+    await call(
+        client,
+        IMAGE_SERVICE,
+        "CreateVirtualHardDisk",
+        {"VirtualDiskSettingData": _setting(values)},
+        what=f"create {path}",
+        timeout=IMAGE_TIMEOUT,
+    )
+
+
+async def create_differencing(
+    client: CimClient, path: str, parent: str, *, disk_format: VhdFormat
+) -> None:
+    """Make a disk that holds only what differs from `parent`, which must not change any more."""
+    values: dict[str, Scalar] = {
+        "Type": Uint16(VhdType.DIFFERENCING),
+        "Format": Uint16(disk_format),
+        "Path": path,
+        "ParentPath": parent,
+    }
+    await call(
+        client,
+        IMAGE_SERVICE,
+        "CreateVirtualHardDisk",
+        {"VirtualDiskSettingData": _setting(values)},
+        what=f"create {path} over {parent}",
+    )
+
+
+async def convert_disk(
+    client: CimClient,
+    source: str,
+    target: str,
+    *,
+    disk_format: VhdFormat,
+    fixed: bool = False,
+    block_size: int = 0,
+    progress: ProgressCallback | None = None,
+) -> None:
+    """Copy a disk to a new file, flattening its chain of parents; the source must be at rest."""
+    values: dict[str, Scalar] = {
+        "Type": Uint16(VhdType.FIXED if fixed else VhdType.DYNAMIC),
+        "Format": Uint16(disk_format),
+        "Path": target,
+    }
+    if block_size and not fixed and disk_format is VhdFormat.VHDX:
+        values["BlockSize"] = Uint32(block_size)
+    await call(
+        client,
+        IMAGE_SERVICE,
+        "ConvertVirtualHardDisk",
+        {"SourcePath": source, "VirtualDiskSettingData": _setting(values)},
+        what=f"copy {source} to {target}",
+        timeout=IMAGE_TIMEOUT,
+        progress=progress,
+    )
+
+
+async def resize_disk(client: CimClient, path: str, size: int) -> None:
+    """Set the virtual size of a disk that no VM uses and that is nobody's parent."""
+    await call(
+        client,
+        IMAGE_SERVICE,
+        "ResizeVirtualHardDisk",
+        {"Path": path, "MaxInternalSize": Uint64(size)},
+        what=f"resize {path} to {size} bytes",
+        timeout=IMAGE_TIMEOUT,
+    )
+
+
+async def delete_file(client: CimClient, path: str) -> bool:
+    """Let the host delete a file on one of its drives; False if it was not there.
+
+    Unlike a deletion past the host, this one fails while the host has the file open.  UNC paths
+    have no CIM_DataFile: raises HypervisorError for them.
+    """
+    if not path[1:2] == ":":
+        raise HypervisorError(f"delete {path}: the host deletes only files on its own drives")
+    target = ObjectPath.of("CIM_DataFile", namespace=NAMESPACE_CIMV2, Name=path)
+    with translated(f"delete {path}"):
+        try:
+            result = await client.invoke(target, "Delete")
+        except wsman.NotFound:
+            return False
+    code = result.return_value
+    if code == _DELETED:
+        return True
+    if code == _NO_SUCH_FILE:
+        return False
+    reason = _DELETE_CODES.get(code or 0, f"code {code}")
+    raise WrongState(f"delete {path}: {reason}")
+
+
+def _setting(values: dict[str, Scalar]) -> EmbeddedInstance:
+    return EmbeddedInstance("Msvm_VirtualHardDiskSettingData", values)
