@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from cloudstack_hyperv.config import (
     AuthenticationMethod,
+    ConfigurationError,
     HostSettings,
     Secret,
     Settings,
@@ -15,7 +17,7 @@ from cloudstack_hyperv.config import (
 from cloudstack_hyperv.resource.context import HostContext
 from cloudstack_hyperv.resource.resource import Resource
 from cloudstack_hyperv.storage.folder_files import FolderFiles
-from cloudstack_hyperv.wsman import Credentials, Endpoint, WsmanClient
+from cloudstack_hyperv.wsman import AuthScheme, Credentials, Endpoint, WsmanClient
 
 
 def wsman_client(host: HostSettings) -> WsmanClient:
@@ -31,20 +33,32 @@ def wsman_client(host: HostSettings) -> WsmanClient:
         password = resolve_secret(winrm.password, purpose=f"host {host.name}: winrm.password")
     endpoint = Endpoint(
         host=winrm.address,
-        port=winrm.port or (5986 if winrm.transport == "https" else 5985),
-        tls=winrm.transport == "https",
-        ca_file=winrm.ca_file,
-        fingerprint=winrm.certificate_fingerprint,
-        client_certificate=winrm.client_certificate,
-        client_key=winrm.client_key,
+        port=winrm.port or 0,
+        https=winrm.transport == "https",
+        ca_file=_path(winrm.ca_file),
+        certificate_sha256=winrm.certificate_fingerprint or "",
     )
     credentials = Credentials(
-        method=winrm.authentication.value,
-        user=winrm.user,
-        password=password.reveal() if password is not None else None,
-        allow_unencrypted=winrm.allow_unencrypted,
+        scheme=AuthScheme(winrm.authentication.value),
+        username=winrm.user,
+        password=password.reveal() if password is not None else "",
+        certificate=_path(winrm.client_certificate),
+        private_key=_path(winrm.client_key),
+        allow_clear_text=winrm.allow_unencrypted,
     )
-    return WsmanClient(endpoint, credentials, connections=winrm.connections, timeout=winrm.timeout)
+    try:
+        return WsmanClient(
+            endpoint,
+            credentials,
+            default_timeout=winrm.timeout,
+            max_connections=winrm.connections,
+        )
+    except (ValueError, OSError) as error:
+        raise ConfigurationError(f"host {host.name}: winrm: {error}") from error
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text else None
 
 
 @asynccontextmanager

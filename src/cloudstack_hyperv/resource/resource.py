@@ -10,21 +10,36 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import structlog
 
 from cloudstack_hyperv.hypervisor.errors import HypervisorError
-from cloudstack_hyperv.messages import Answer, Command, failure_answer, unsupported_answer
+from cloudstack_hyperv.messages import (
+    Answer,
+    Command,
+    MalformedMessage,
+    decode_commands,
+    encode_commands,
+    failure_answer,
+    unsupported_answer,
+)
+from cloudstack_hyperv.messages.commands.startup import StartupRoutingCommand
 from cloudstack_hyperv.observe import CommandScope, command_scope
 from cloudstack_hyperv.resource.context import HostContext
 from cloudstack_hyperv.resource.errors import CommandRefused
 from cloudstack_hyperv.resource.ordering import Ordering
 from cloudstack_hyperv.resource.registry import HandlerRow, handler_row
+from cloudstack_hyperv.resource.vm_state import vm_state_report
 from cloudstack_hyperv.storage.host_files import HostFileError
 from cloudstack_hyperv.vhd import VhdError
 
 log = structlog.get_logger(__name__)
+
+READ_TIMEOUT = 90.0
+"""Seconds for reading a host's data or its VMs' states: within CloudStack's ping interval twice."""
 
 
 @dataclass(slots=True)
@@ -45,15 +60,7 @@ class Resource:
         if row is None:
             log.warning("unsupported command", command=name)
             return unsupported_answer(type(command))
-        scope = CommandScope(
-            name, self.context.host.name, str(command.context_map.get("logid", ""))
-        )
-        with (
-            command_scope(scope),
-            structlog.contextvars.bound_contextvars(
-                logid=scope.logid, host=scope.host, command=name
-            ),
-        ):
+        with self._scope(command) as scope:
             started = time.monotonic()
             answer = await self._answer(row, command)
             log.info(
@@ -65,6 +72,43 @@ class Resource:
                 job_polls=scope.job_polls,
             )
             return answer
+
+    async def startup(self, body: bytes) -> bytes:
+        """Complete the array of startup commands that a management server posts.
+
+        Complete or not at all: what is answered here is stored as the host's capacity.  Raises
+        MalformedMessage, CommandRefused, HypervisorError.
+        """
+        from cloudstack_hyperv.resource.startup import startup
+
+        commands = decode_commands(body)
+        if not commands or not isinstance(commands[0], StartupRoutingCommand):
+            raise MalformedMessage("[0]: expected a StartupRoutingCommand")
+        first = commands[0]
+        with self._scope(first) as scope:
+            async with asyncio.timeout(READ_TIMEOUT):
+                completed = await startup(first, self.context)
+            log.info("host data answered", round_trips=scope.round_trips, job_polls=0)
+            return encode_commands(completed)
+
+    async def vm_state_report(self) -> dict[str, str]:
+        """Report every VM's power state: complete, or an exception of any kind."""
+        with self._scope(None) as scope:
+            async with asyncio.timeout(READ_TIMEOUT):
+                states = await vm_state_report(self.context)
+            log.debug("VM states reported", round_trips=scope.round_trips, job_polls=0)
+            return states
+
+    @contextmanager
+    def _scope(self, command: Command | None) -> Iterator[CommandScope]:
+        name = type(command).__name__ if command is not None else "HostVmStateReportCommand"
+        logid = str(command.context_map.get("logid", "")) if command is not None else ""
+        scope = CommandScope(name, self.context.host.name, logid)
+        with (
+            command_scope(scope),
+            structlog.contextvars.bound_contextvars(logid=logid, host=scope.host, command=name),
+        ):
+            yield scope
 
     async def _answer(self, row: HandlerRow, command: Command) -> Answer:
         wait = command.wait or self.context.settings.direct.default_wait
