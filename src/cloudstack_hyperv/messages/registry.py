@@ -12,7 +12,8 @@ from cloudstack_hyperv.messages.gson import expected
 from cloudstack_hyperv.messages.json_text import Json, check_depth, parse_json, render_json
 from cloudstack_hyperv.messages.wire import from_json, split_tag, tagged, to_json
 
-__all__ = ["answers", "commands"]  # imported because importing them registers the classes
+SUBJECTS: Final = (*answers.__all__, *commands.__all__)
+"""The modules whose import has registered all classes."""
 
 STARTUP_COMMAND: Final = "com.cloud.agent.api.StartupCommand"
 """The class name under which the direct door posts an *array* of tagged commands."""
