@@ -24,12 +24,14 @@ def wsman_client(host: HostSettings) -> WsmanClient:
     """Return an unconnected client for a host; raises ConfigurationError for a missing secret."""
     winrm = host.winrm
     password: Secret | None = None
-    if winrm.authentication not in (
-        AuthenticationMethod.CERTIFICATE,
-        AuthenticationMethod.KERBEROS,
+    if (
+        winrm.authentication
+        not in (
+            AuthenticationMethod.CERTIFICATE,
+            AuthenticationMethod.KERBEROS,
+        )
+        or winrm.password is not None
     ):
-        password = resolve_secret(winrm.password, purpose=f"host {host.name}: winrm.password")
-    elif winrm.password is not None:
         password = resolve_secret(winrm.password, purpose=f"host {host.name}: winrm.password")
     endpoint = Endpoint(
         host=winrm.address,

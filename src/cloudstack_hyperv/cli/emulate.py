@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -108,7 +109,7 @@ async def running_emulated_host(options: EmulateOptions) -> AsyncIterator[Runnin
             f"cannot listen on {options.address} port {options.port}: {error.strerror}"
         ) from error
     try:
-        yield RunningHost(server.endpoints[0].port, options.user, password)
+        yield RunningHost(urlsplit(server.endpoints[0]).port or 0, options.user, password)
     finally:
         await server.stop()
         host.close()

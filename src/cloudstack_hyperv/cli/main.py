@@ -34,7 +34,7 @@ LogLevel = Annotated[
 LogFormat = Annotated[str | None, typer.Option(help="text or json; the file's value when absent.")]
 
 
-def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback signature
+def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"cloudstack-hyperv {__version__}")
         raise typer.Exit
@@ -43,7 +43,7 @@ def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback sign
 @app.callback()
 def _root(
     *,
-    version: Annotated[  # noqa: ARG001 - handled by its callback
+    version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
     ] = False,
 ) -> None:
@@ -63,9 +63,7 @@ def run(
     """Serve CloudStack's commands for the configured hosts until told to stop."""
     from cloudstack_hyperv.cli.serve import serve
 
-    raise typer.Exit(
-        asyncio.run(serve(config, emulated=emulated, level=log_level, form=log_format))
-    )
+    raise typer.Exit(serve(config, emulated=emulated, level=log_level, form=log_format))
 
 
 @app.command()

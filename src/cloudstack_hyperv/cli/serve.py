@@ -18,7 +18,7 @@ from cloudstack_hyperv.observe import configure_logs
 log = structlog.get_logger(__name__)
 
 
-async def serve(
+def serve(
     config: Path, *, emulated: bool, level: str | None = None, form: str | None = None
 ) -> int:
     """Serve until told to stop; returns the exit status."""
@@ -26,8 +26,7 @@ async def serve(
         settings = load_settings(config) if config.exists() or not emulated else Settings()
         configure_logs(level or settings.log.level, form or settings.log.format)
         if emulated:
-            async with emulated_settings(settings) as with_emulated_host:
-                return await _serve(with_emulated_host)
+            return asyncio.run(_serve_emulated(settings))
         if not settings.hosts:
             print(
                 f"{config}: no [[hosts]] are configured. Describe at least one Hyper-V host, or "
@@ -35,10 +34,15 @@ async def serve(
                 file=sys.stderr,
             )
             return 2
-        return await _serve(settings)
+        return asyncio.run(_serve(settings))
     except (ConfigurationError, ValueError) as error:
         print(f"cloudstack-hyperv: {error}", file=sys.stderr)
         return 2
+
+
+async def _serve_emulated(settings: Settings) -> int:
+    async with emulated_settings(settings) as with_emulated_host:
+        return await _serve(with_emulated_host)
 
 
 async def _serve(settings: Settings) -> int:
