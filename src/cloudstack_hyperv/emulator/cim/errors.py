@@ -1,4 +1,4 @@
-"""Refusals of the CIM engine that are no HRESULT of WMI, so that the door can choose a WS-Man fault.
+"""Refusals of the CIM engine that are no HRESULT of WMI: the door chooses the WS-Man fault.
 
 What the engine raises, all in all:
 
