@@ -1,1 +1,25 @@
-"""What tags, limits and guards a NIC should have, as plain data computed from CloudStack's URIs."""
+"""What a CloudStack NIC means for a Hyper-V switch port: VLAN, label, rate, MAC, guards.  Pure."""
+
+from cloudstack_hyperv.network.nic_wish import (
+    NicFields,
+    NicWish,
+    PortGuards,
+    nic_wish,
+    nic_wishes,
+    normal_mac,
+    spelled_mac,
+)
+from cloudstack_hyperv.network.vlan import UnusableNetwork, vlan_from_text, vlan_of
+
+__all__ = [
+    "NicFields",
+    "NicWish",
+    "PortGuards",
+    "UnusableNetwork",
+    "nic_wish",
+    "nic_wishes",
+    "normal_mac",
+    "spelled_mac",
+    "vlan_from_text",
+    "vlan_of",
+]

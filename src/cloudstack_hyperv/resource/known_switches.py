@@ -1,0 +1,36 @@
+"""The host's virtual switches between commands, in `HostMemory` under "virtual switches".
+
+Switches change rarely and every NIC needs one, so the list is kept; a label that it does not
+explain is looked up once more on the host before it counts as missing.
+"""
+
+from __future__ import annotations
+
+from cloudstack_hyperv.hypervisor.switches import (
+    SwitchNotFound,
+    VirtualSwitch,
+    list_switches,
+    resolve_label,
+)
+from cloudstack_hyperv.resource.context import HostContext
+
+_SWITCHES = "virtual switches"
+
+
+async def known_switches(
+    context: HostContext, *, refresh: bool = False
+) -> tuple[VirtualSwitch, ...]:
+    """Return the host's switches; asks the host the first time and for `refresh`."""
+    switches: tuple[VirtualSwitch, ...] | None = context.memory.values.get(_SWITCHES)
+    if switches is None or refresh:
+        switches = await list_switches(context.cim)
+        context.memory.values[_SWITCHES] = switches
+    return switches
+
+
+async def switch_for(context: HostContext, label: str | None) -> VirtualSwitch:
+    """Return the switch that a traffic label means; raises SwitchNotFound."""
+    try:
+        return resolve_label(await known_switches(context), label)
+    except SwitchNotFound:
+        return resolve_label(await known_switches(context, refresh=True), label)

@@ -1,0 +1,124 @@
+"""StartCommand: define the VM as CloudStack describes it, and start it.
+
+Everything that can be wrong with the command is found before the host is changed: networks that
+cannot be made, labels without a switch, disks that are not there.  Then, by what is there already:
+nothing of that name (define), ours and off (define anew; the old definition is never newer than
+the command), ours and running (success, nothing to do), ours and paused or saved (let it go on),
+not ours (refuse, touch nothing).  A failure on the way removes what was made, never a disk; the
+management server then tries another host.
+
+The answer repeats the command's `vm`: the server reads the disks from it.  `secondaryStorage`,
+sent for system VMs, points to the patch ISO that CloudStack stopped shipping with 4.17, and is
+not used.
+
+Sources: CloudStack's `VirtualMachineManagerImpl` (orchestrateStart, syncDiskChainChange),
+`HypervDirectConnectResource`.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from cloudstack_hyperv.cim.constants import EnabledState
+from cloudstack_hyperv.hypervisor import power
+from cloudstack_hyperv.hypervisor.apply import apply
+from cloudstack_hyperv.hypervisor.errors import WrongState
+from cloudstack_hyperv.hypervisor.machines import Machine
+from cloudstack_hyperv.hypervisor.ownership import Ownership
+from cloudstack_hyperv.hypervisor.plan import Plan, StartDecision, decide_start, plan_start
+from cloudstack_hyperv.hypervisor.wish import AdapterWish
+from cloudstack_hyperv.messages.answers.vm import StartAnswer
+from cloudstack_hyperv.messages.commands.vm import StartCommand
+from cloudstack_hyperv.messages.objects.vm import DiskTO, VirtualMachineTO
+from cloudstack_hyperv.network import NicWish
+from cloudstack_hyperv.resource.context import HostContext
+from cloudstack_hyperv.resource.disk_files import disk_file, disk_keys, require_file
+from cloudstack_hyperv.resource.known_machines import (
+    known_processor_speed,
+    known_release,
+    machine_directory,
+)
+from cloudstack_hyperv.resource.known_switches import switch_for
+from cloudstack_hyperv.resource.registry import handles
+from cloudstack_hyperv.resource.vm_wish import machine_wish, ownership_of, wanted_nics
+
+log = structlog.get_logger(__name__)
+
+SETTLING_TIME = 60.0
+"""Seconds that a VM between two states gets to reach one."""
+
+
+def _keys(command: StartCommand) -> tuple[str, ...]:
+    disks = command.vm.disks or ()
+    return (f"vm:{command.vm.name}", *(key for disk in disks for key in disk_keys(disk)))
+
+
+@handles(StartCommand, ordered_by=_keys, page="Phase 1: VM creation, start")
+async def start(command: StartCommand, context: HostContext) -> StartAnswer:
+    """Start a VM; the same command twice makes one VM."""
+    vm = command.vm
+    ownership = ownership_of(vm)
+    nics = wanted_nics(vm)
+    machine, decision = await _look(context, ownership)
+    if decision is StartDecision.RESUME and machine is not None:
+        await power.turn_on(context.cim, machine.guid, vm.name)
+    elif decision in (StartDecision.DEFINE, StartDecision.REDEFINE):
+        plan = await prepare(vm, nics, context)
+        if machine is not None:
+            log.info("old definition removed", vm=vm.name, guid=machine.guid)
+            await power.destroy(context.cim, machine.guid, vm.name)
+            machine_directory(context).index.forget(vm.name)
+        log.debug("plan", plan=str(plan))
+        await apply(plan, machine_directory(context))
+    details = decision.value if decision is not StartDecision.DEFINE else None
+    return StartAnswer(result=True, vm=vm, details=details)
+
+
+async def prepare(vm: VirtualMachineTO, nics: tuple[NicWish, ...], context: HostContext) -> Plan:
+    """Check all that the VM needs of the host and return the plan; changes nothing."""
+    adapters = [
+        AdapterWish(nic, await switch_for(context, nic.switch_label) if nic.needs_switch else None)
+        for nic in nics
+    ]
+    files: list[tuple[DiskTO, str | None]] = []
+    for disk in vm.disks or ():
+        file = await disk_file(disk, context)
+        if file is not None:
+            await require_file(context, file)
+        files.append((disk, file))
+    wish = machine_wish(
+        vm,
+        files=files,
+        adapters=adapters,
+        configuration_root=context.host.configuration_root,
+        host_mhz=await _host_mhz(vm, context),
+    )
+    return plan_start(wish, await known_release(context))
+
+
+async def _look(context: HostContext, ownership: Ownership) -> tuple[Machine | None, StartDecision]:
+    """Find what is there and decide; waits once for a VM that is between two states."""
+    directory = machine_directory(context)
+    machine = await directory.find(ownership.name, search=True)
+    decision = decide_start(machine, ownership)
+    if decision is not StartDecision.WAIT or machine is None:
+        return machine, decision
+    settled = (EnabledState.ENABLED, EnabledState.DISABLED)
+    await power.wait_until(
+        context.cim, machine.guid, lambda state: state is None or state in settled, SETTLING_TIME
+    )
+    machine = await directory.find(ownership.name)
+    decision = decide_start(machine, ownership)
+    if decision is StartDecision.WAIT and machine is not None:
+        raise WrongState(
+            f"VM {ownership.name} has been {power.state_name(machine.state)} for "
+            f"{SETTLING_TIME:g} s; it cannot be started from there"
+        )
+    return machine, decision
+
+
+async def _host_mhz(vm: VirtualMachineTO, context: HostContext) -> int | None:
+    """Return the host's processor speed where a CPU limit needs it."""
+    if not vm.limit_cpu_use or vm.cpu_quota_percentage:
+        return None
+    return await known_processor_speed(context)
