@@ -94,8 +94,10 @@ def test_a_plan_can_be_printed_before_anything_happens() -> None:
     assert str(plan_start(wish_of(), NEWEST)).splitlines() == [
         "1. define VM i-2-17-VM: generation 1, 2 processors, 1024 MiB",
         "2. add SCSI 0, IDE 1:0, IDE 0:0, eth0, eth1",
-        r"3. add D:\VMs\root.vhdx in IDE 0:0, SCSI 0:1, port of eth0 on cloudbr1"
-        ", port of eth1 on cloudbr1",
+        (
+            r"3. add D:\VMs\root.vhdx in IDE 0:0, SCSI 0:1, port of eth0 on cloudbr1"
+            ", port of eth1 on cloudbr1"
+        ),
         r"4. add D:\VMs\data.vhdx in SCSI 0:1",
         "5. set VLAN 261, 200 Mbit/s on port of eth0 on cloudbr1",
         "6. set 200 Mbit/s on port of eth1 on cloudbr1",
