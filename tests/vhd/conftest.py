@@ -82,7 +82,7 @@ class Libvhdi:
         return content
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def libvhdi() -> Libvhdi:
     return Libvhdi()
 

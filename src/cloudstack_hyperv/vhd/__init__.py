@@ -5,7 +5,9 @@ does all of Msvm_ImageManagementService with it. It does no input and output of 
 nothing else of this project, and treats every file as hostile: see `VhdError`.
 """
 
-from cloudstack_hyperv.vhd.creating import create_dynamic, create_fixed
+from cloudstack_hyperv.vhd.compacting import compact
+from cloudstack_hyperv.vhd.copying import convert, copy_content
+from cloudstack_hyperv.vhd.creating import create_differencing, create_dynamic, create_fixed
 from cloudstack_hyperv.vhd.disk import Disk, DiskRange, Extent, ExtentKind, Progress
 from cloudstack_hyperv.vhd.errors import (
     CorruptDiskError,
@@ -21,7 +23,9 @@ from cloudstack_hyperv.vhd.errors import (
 )
 from cloudstack_hyperv.vhd.files import MemoryFile, OsFile, RandomAccessFile
 from cloudstack_hyperv.vhd.info import DiskFormat, DiskInfo, DiskType, ParentLocator
-from cloudstack_hyperv.vhd.opening import ParentResolver, open_disk, read_info
+from cloudstack_hyperv.vhd.merging import merge
+from cloudstack_hyperv.vhd.opening import ParentResolver, format_of_name, open_disk, read_info
+from cloudstack_hyperv.vhd.reparenting import set_parent
 from cloudstack_hyperv.vhd.resizing import minimum_size, resize
 from cloudstack_hyperv.vhd.vhdx.create import DEFAULT_BLOCK_SIZE, LINUX_BLOCK_SIZE
 
@@ -51,10 +55,17 @@ __all__ = [
     "ReadOnlyDiskError",
     "UnsupportedDiskError",
     "VhdError",
+    "compact",
+    "convert",
+    "copy_content",
+    "create_differencing",
     "create_dynamic",
     "create_fixed",
+    "format_of_name",
+    "merge",
     "minimum_size",
     "open_disk",
     "read_info",
     "resize",
+    "set_parent",
 ]

@@ -43,6 +43,25 @@ class Extent:
     file_offset: int = 0
 
 
+def joined(extents: Iterator[Extent]) -> Iterator[Extent]:
+    """The same pieces, with neighbours joined that lie together and are of one kind."""
+    pending: Extent | None = None
+    for extent in extents:
+        if pending is None:
+            pending = extent
+        elif pending.kind is extent.kind and (
+            extent.kind is not ExtentKind.DATA
+            or pending.file_offset + pending.length == extent.file_offset
+        ):
+            length = pending.length + extent.length
+            pending = Extent(pending.offset, length, pending.kind, pending.file_offset)
+        else:
+            yield pending
+            pending = extent
+    if pending is not None:
+        yield pending
+
+
 @dataclass(frozen=True, slots=True)
 class DiskRange:
     """A range of the virtual disk, in bytes."""
@@ -117,6 +136,16 @@ class Disk(ABC):
         there = max(0, min(extent.length, self.parent.virtual_size - extent.offset))
         data = self.parent.read(extent.offset, there) if there else b""
         return data + bytes(extent.length - there)
+
+    def widened(self, offset: int, view: memoryview, unit: int) -> tuple[int, memoryview]:
+        """A write widened to whole units of bytes, with what its edges hold now."""
+        start = offset // unit * unit
+        end = min(-(-(offset + len(view)) // unit) * unit, self.virtual_size)
+        if start == offset and end == offset + len(view):
+            return offset, view
+        head = self.read(start, offset - start)
+        tail = self.read(offset + len(view), end - offset - len(view))
+        return start, memoryview(b"".join((head, view, tail)))
 
     def allocated_ranges(self) -> Iterator[DiskRange]:
         """The ranges that are stored in this file or its ancestors; all else reads as zeros.

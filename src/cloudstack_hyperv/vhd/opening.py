@@ -6,12 +6,22 @@ from cloudstack_hyperv.vhd.disk import Disk
 from cloudstack_hyperv.vhd.errors import NotADiskError, ParentMismatchError, VhdError
 from cloudstack_hyperv.vhd.files import RandomAccessFile
 from cloudstack_hyperv.vhd.info import DiskFormat, DiskInfo, ParentLocator
+from cloudstack_hyperv.vhd.vhd1.disk import VhdDisk
+from cloudstack_hyperv.vhd.vhd1.footer import COOKIE, SIZE
+from cloudstack_hyperv.vhd.vhd1.image import read_vhd_info
 from cloudstack_hyperv.vhd.vhdx.disk import VhdxDisk
 from cloudstack_hyperv.vhd.vhdx.header import SIGNATURE
 from cloudstack_hyperv.vhd.vhdx.image import read_vhdx_info
 
 # Hyper-V allows 50 checkpoints a VM; a longer chain is a loop or an attack.
 MAX_CHAIN = 128
+
+_EXTENSIONS = {
+    "vhd": DiskFormat.VHD,
+    "avhd": DiskFormat.VHD,
+    "vhdx": DiskFormat.VHDX,
+    "avhdx": DiskFormat.VHDX,
+}
 
 
 class ParentResolver(Protocol):
@@ -27,37 +37,57 @@ class ParentResolver(Protocol):
         ...
 
 
+def format_of_name(name: str) -> DiskFormat | None:
+    """The format that Windows takes a file name for, or None if it is no virtual disk's."""
+    extension = name[name.rfind(".") + 1 :].lower() if "." in name else ""
+    return _EXTENSIONS.get(extension)
+
+
 def detect_format(file: RandomAccessFile) -> DiskFormat:
     """The format by the signature; raises `NotADiskError` if there is none."""
-    if file.pread(0, len(SIGNATURE)) == SIGNATURE:
+    start = file.pread(0, len(SIGNATURE))
+    if start == SIGNATURE:
         return DiskFormat.VHDX
+    size = file.size()
+    if start == COOKIE or (size > SIZE and file.pread(size - SIZE, len(COOKIE)) == COOKIE):
+        return DiskFormat.VHD
     raise NotADiskError("the file is neither a VHDX nor a VHD")
 
 
-def read_info(file: RandomAccessFile) -> DiskInfo:
+def read_info(file: RandomAccessFile, *, disk_format: DiskFormat | None = None) -> DiskInfo:
     """A disk's own description from few small reads, which suits files across a network.
 
-    Neither the block table nor the parent is looked at.
+    Neither the block table nor the parent is looked at. For `disk_format` see `open_disk`.
     """
-    detect_format(file)
-    return read_vhdx_info(file)
+    if (disk_format or detect_format(file)) is DiskFormat.VHDX:
+        return read_vhdx_info(file)
+    return read_vhd_info(file)
 
 
-def open_alone(file: RandomAccessFile, *, writable: bool) -> Disk:
+def open_alone(
+    file: RandomAccessFile, disk_format: DiskFormat | None = None, *, writable: bool
+) -> Disk:
     """One disk without its ancestors."""
-    detect_format(file)
-    return VhdxDisk(file, writable=writable)
+    if (disk_format or detect_format(file)) is DiskFormat.VHDX:
+        return VhdxDisk(file, writable=writable)
+    return VhdDisk(file, writable=writable)
 
 
-def check_parent(child: DiskInfo, parent: DiskInfo) -> None:
-    """Raise `ParentMismatchError` where `parent` is not what `child` was made from."""
+def check_parent(child: DiskInfo, parent: DiskInfo, *, ignore_mismatch: bool = False) -> None:
+    """Raise `ParentMismatchError` where `parent` is not what `child` was made from.
+
+    `ignore_mismatch` leaves out the identity, not what makes a chain impossible.
+    """
     if child.parent is None:
         raise ParentMismatchError("the disk has no parent")
     if child.format is not parent.format:
         raise ParentMismatchError("a differencing disk and its parent are of one format")
     if child.logical_sector_size != parent.logical_sector_size:
         raise ParentMismatchError("the parent has another logical sector size")
-    if parent.linkage_id not in {child.parent.linkage, child.parent.linkage2}:
+    if not ignore_mismatch and parent.linkage_id not in {
+        child.parent.linkage,
+        child.parent.linkage2,
+    }:
         raise ParentMismatchError("the parent was changed, or is not the parent, of this disk")
 
 
@@ -65,14 +95,19 @@ def open_disk(
     file: RandomAccessFile,
     *,
     writable: bool = False,
+    disk_format: DiskFormat | None = None,
     parent_resolver: ParentResolver | None = None,
 ) -> Disk:
     """Open and validate a virtual disk; with a resolver also the chain of its parents.
 
     Only the disk itself is ever writable. Raises a subclass of `VhdError` for whatever is wrong
     with a file of the chain. The caller keeps `file` and closes it after the disk.
+
+    Give `disk_format` (see `format_of_name`) for every file that a guest could write to: without
+    it the signature decides, and the first bytes of a fixed VHD are the guest's, who could let
+    them look like a VHDX with a parent of his choice.
     """
-    disk = open_alone(file, writable=writable)
+    disk = open_alone(file, disk_format, writable=writable)
     try:
         _open_parents(disk, file, parent_resolver)
     except BaseException:
@@ -89,7 +124,7 @@ def _open_parents(disk: Disk, file: RandomAccessFile, resolver: ParentResolver |
             raise VhdError(f"a chain of more than {MAX_CHAIN} disks")
         parent_file = resolver(locator, child_file)
         try:
-            parent = open_alone(parent_file, writable=False)
+            parent = open_alone(parent_file, child.info.format, writable=False)
         except BaseException:
             parent_file.close()
             raise

@@ -2,6 +2,8 @@
 
 from cloudstack_hyperv.vhd.disk import Disk
 from cloudstack_hyperv.vhd.errors import DiskShrinkError, UnsupportedDiskError
+from cloudstack_hyperv.vhd.vhd1.create import grow_vhd
+from cloudstack_hyperv.vhd.vhd1.disk import VhdDisk
 from cloudstack_hyperv.vhd.vhdx.disk import VhdxDisk
 from cloudstack_hyperv.vhd.vhdx.resize import resize_vhdx
 
@@ -28,10 +30,14 @@ def minimum_size(disk: Disk) -> int:
 def resize(disk: Disk, virtual_size: int) -> None:
     """Grow or shrink a disk opened for writing; stable on return.
 
-    Raises `DiskShrinkError` below `minimum_size`. What is added reads as zeros.
+    Raises `DiskShrinkError` below `minimum_size`. What is added reads as zeros. A VHD can only
+    grow, and only without a parent, as in Hyper-V.
     """
+    if isinstance(disk, VhdDisk):
+        grow_vhd(disk.require_writable(), virtual_size)
+        return
     if not isinstance(disk, VhdxDisk):
-        raise UnsupportedDiskError("only a VHDX can be resized")
+        raise UnsupportedDiskError("only VHDX and VHD can be resized")
     image = disk.require_writable()
     if virtual_size < disk.virtual_size:
         smallest = minimum_size(disk)

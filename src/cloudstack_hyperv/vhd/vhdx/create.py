@@ -12,7 +12,10 @@ from cloudstack_hyperv.vhd.errors import DiskParameterError
 from cloudstack_hyperv.vhd.files import RandomAccessFile
 from cloudstack_hyperv.vhd.info import MIB
 from cloudstack_hyperv.vhd.vhdx.bat import (
+    BITMAP_BLOCK_SIZE,
+    ENTRY_SIZE,
     BatGeometry,
+    BitmapState,
     PayloadState,
     bat_region_length,
     pack_entry,
@@ -73,9 +76,14 @@ def write_new_vhdx(
     if len(region) > _METADATA_LENGTH:
         raise DiskParameterError("the metadata does not fit into its region")
     is_fixed = metadata.leave_blocks_allocated and not metadata.has_parent
-    file.truncate(end + geometry.payload_blocks * metadata.block_size * is_fixed)
     if is_fixed:
+        file.truncate(end + geometry.payload_blocks * metadata.block_size)
         _write_fixed_bat(file, geometry, end)
+    elif metadata.has_parent:
+        file.truncate(end + geometry.chunks * BITMAP_BLOCK_SIZE)
+        _write_bitmap_entries(file, geometry, end)
+    else:
+        file.truncate(end)
     file.pwrite(_METADATA_OFFSET, region)
     table = RegionTable(
         (
@@ -113,6 +121,18 @@ def _write_fixed_bat(file: RandomAccessFile, geometry: BatGeometry, first_block:
         if byteorder == "big":
             entries.byteswap()
         file.pwrite(_BAT_OFFSET + first * 8, entries.tobytes())
+
+
+def _write_bitmap_entries(file: RandomAccessFile, geometry: BatGeometry, first_bitmap: int) -> None:
+    """Give every chunk its sector bitmap block, all zeros, from the start.
+
+    The format asks for one only when a block becomes partially present. But a chunk without is
+    read from the wrong place by libvhdi (20260901), and a hole of 1 MiB in 4 GiB costs nothing.
+    """
+    for chunk in range(geometry.chunks):
+        entry = pack_entry(BitmapState.PRESENT, first_bitmap + chunk * BITMAP_BLOCK_SIZE)
+        at = _BAT_OFFSET + geometry.bitmap_entry(chunk) * ENTRY_SIZE
+        file.pwrite(at, entry.to_bytes(ENTRY_SIZE, "little"))
 
 
 def new_metadata(

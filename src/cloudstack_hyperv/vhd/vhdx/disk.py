@@ -7,13 +7,13 @@ open (undefined, unmapped, not present without a parent) read as zeros here, so 
 was deleted comes back.
 """
 
-import re
 from collections.abc import Iterator
 
-from cloudstack_hyperv.vhd.disk import Disk, Extent, ExtentKind
+from cloudstack_hyperv.vhd.disk import Disk, Extent, ExtentKind, joined
 from cloudstack_hyperv.vhd.errors import ReadOnlyDiskError
 from cloudstack_hyperv.vhd.files import Buffer, RandomAccessFile
 from cloudstack_hyperv.vhd.info import DiskInfo
+from cloudstack_hyperv.vhd.sector_bits import bit_runs, count_ones, with_ones
 from cloudstack_hyperv.vhd.vhdx.bat import (
     BITMAP_BLOCK_SIZE,
     BitmapState,
@@ -24,29 +24,7 @@ from cloudstack_hyperv.vhd.vhdx.bat import (
 )
 from cloudstack_hyperv.vhd.vhdx.image import VhdxImage
 
-_UNIFORM_RUNS = re.compile(rb"\x00+|\xff+|[^\x00\xff]", re.DOTALL)
 _ZEROS = bytes(1 << 20)
-
-
-def bit_runs(bits: bytes, first: int, last: int) -> Iterator[tuple[int, int, bool]]:
-    """(start, end, value) of the runs of equal bits from `first` to before `last`."""
-    start, value = first, None
-    for match in _UNIFORM_RUNS.finditer(bits, first // 8, -(-last // 8)):
-        byte = match[0][0]
-        if byte in {0, 0xFF}:
-            pieces = [(match.start() * 8, match.end() * 8, byte == 0xFF)]
-        else:
-            at = match.start() * 8
-            pieces = [(at + bit, at + bit + 1, bool(byte >> bit & 1)) for bit in range(8)]
-        for low, high, bit_value in pieces:
-            if high <= first or low >= last:
-                continue
-            if value is not None and bit_value != value:
-                yield start, max(low, first), value
-                start = max(low, first)
-            value = bit_value
-    if value is not None:
-        yield start, last, value
 
 
 class VhdxDisk(Disk):
@@ -70,21 +48,7 @@ class VhdxDisk(Disk):
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         """See `Disk`."""
-        pending: Extent | None = None
-        for extent in self._pieces(offset, length):
-            if pending is not None and _continues(pending, extent):
-                pending = Extent(
-                    pending.offset,
-                    pending.length + extent.length,
-                    pending.kind,
-                    pending.file_offset,
-                )
-                continue
-            if pending is not None:
-                yield pending
-            pending = extent
-        if pending is not None:
-            yield pending
+        return joined(self._pieces(offset, length))
 
     def _pieces(self, offset: int, length: int) -> Iterator[Extent]:
         size = self.image.geometry.block_size
@@ -129,6 +93,14 @@ class VhdxDisk(Disk):
     def _read_bits(self, block: int) -> bytes:
         return self.image.pages.read(*self._bits_place(block))
 
+    def sectors_of(self, block: int) -> int:
+        """How many sectors of the disk a block has."""
+        return self.image.geometry.block_length(block) // self.image.geometry.logical_sector_size
+
+    def present_sectors(self, block: int) -> int:
+        """How many sectors of a partially present block are in this file."""
+        return count_ones(self._read_bits(block), self.sectors_of(block))
+
     def _ensure_bitmap(self, block: int) -> None:
         """Allocate the sector bitmap block of a block's chunk if there is none."""
         chunk = block // self.image.geometry.chunk_ratio
@@ -152,16 +124,9 @@ class VhdxDisk(Disk):
             self.image.pages.write(at, bytes(length))
         first, last = low // sector, high // sector
         start, end = first // 8, -(-last // 8)
-        bits = int.from_bytes(self.image.pages.read(at + start, end - start), "little")
-        bits |= ((1 << (last - first)) - 1) << (first - start * 8)
-        self.image.pages.write(at + start, bits.to_bytes(end - start, "little"))
-        sectors = geometry.block_length(block) // sector
-        full, rest = divmod(sectors, 8)
-        now = self.image.pages.read(at, -(-sectors // 8))
-        if now[:full].count(0xFF) != full:
-            return False
-        mask = (1 << rest) - 1
-        return not rest or now[full] & mask == mask
+        bits = self.image.pages.read(at + start, end - start)
+        self.image.pages.write(at + start, with_ones(bits, first - start * 8, last - start * 8))
+        return self.present_sectors(block) == self.sectors_of(block)
 
     # --- writing ---------------------------------------------------------------------------
 
@@ -173,7 +138,8 @@ class VhdxDisk(Disk):
             return
         self.image.begin(data=True)
         if self.image.metadata.has_parent:
-            offset, view = self._whole_sectors(offset, view)
+            sector = self.image.geometry.logical_sector_size
+            offset, view = self.widened(offset, view, sector)
         size = self.image.geometry.block_size
         while view:
             block, within = divmod(offset, size)
@@ -182,16 +148,6 @@ class VhdxDisk(Disk):
             self.image.commit_if_full()
             offset += count
             view = view[count:]
-
-    def _whole_sectors(self, offset: int, view: memoryview) -> tuple[int, memoryview]:
-        """The write widened to sectors, with what its edges hold now."""
-        sector = self.image.geometry.logical_sector_size
-        start, end = offset // sector * sector, -(-(offset + len(view)) // sector) * sector
-        if start == offset and end == offset + len(view):
-            return offset, view
-        head = self.read(start, offset - start)
-        tail = self.read(offset + len(view), end - offset - len(view))
-        return start, memoryview(b"".join((head, view, tail)))
 
     def _write_block(self, block: int, within: int, data: memoryview) -> None:
         image = self.image
@@ -289,11 +245,3 @@ class VhdxDisk(Disk):
         if not self.writable:
             raise ReadOnlyDiskError("the disk was opened for reading")
         return self.image
-
-
-def _continues(first: Extent, second: Extent) -> bool:
-    if first.kind is not second.kind or first.offset + first.length != second.offset:
-        return False
-    return (
-        first.kind is not ExtentKind.DATA or first.file_offset + first.length == second.file_offset
-    )

@@ -21,6 +21,7 @@ HEADER_SECTION = MIB
 NO_LOG = UUID(int=0)
 
 _SIZE = 4096
+_MAX_SEQUENCE = (1 << 64) - 1
 _LAYOUT = struct.Struct("<4sIQ16s16s16sHHIQ")
 
 
@@ -91,6 +92,8 @@ class Header:
         log_guid: UUID | None = None,
     ) -> "Header":
         """The header that follows this one, with the given fields changed."""
+        if self.sequence_number >= _MAX_SEQUENCE:
+            raise CorruptDiskError("the sequence number of the headers is used up")
         return replace(
             self,
             sequence_number=self.sequence_number + 1,

@@ -115,22 +115,22 @@ class VhdxImage:
         header, slot = _identify(file)
         self.session = WriteSession(file, header, slot) if writable else None
         self.was_log_dirty = header.log_guid != NO_LOG
-        if self.was_log_dirty:
-            view = replayed(file, header)
-            if self.session is None:
-                file = view
-            else:
-                self.session.begin(data=False)
-                view.apply()
-                self.session.mark_replayed()
-        self.file = file
-        self.description = describe(file, header, slot)
+        view = replayed(file, header) if self.was_log_dirty else None
+        self.file: RandomAccessFile = file if view is None else view
+        self.description = describe(self.file, header, slot)
         metadata = self.description.metadata
         self.geometry = BatGeometry(
             metadata.virtual_size, metadata.block_size, metadata.logical_sector_size
         )
-        self.pages = MetadataPages(file, self.session)
+        self.pages = MetadataPages(self.file, self.session)
         self.space = self._validated_space()
+        if view is not None and self.session is not None:
+            # Only now, so that a log that makes no valid disk is not let loose on the file.
+            self.session.begin(data=False)
+            view.apply()
+            self.session.mark_replayed()
+            self.file = file
+            self.pages = MetadataPages(file, self.session)
 
     @property
     def header(self) -> Header:

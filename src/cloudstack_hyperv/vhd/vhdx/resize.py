@@ -144,6 +144,7 @@ def _give_up_blocks(image: VhdxImage, old: BatGeometry, geometry: BatGeometry) -
     for chunk in range(geometry.chunks, old.chunks) if has_parent else ():
         entry = image.bitmap_entry(chunk)
         if entry_state(entry) == BitmapState.PRESENT:
+            image.pages.forget(entry_offset(entry), BITMAP_BLOCK_SIZE)
             image.space.release(entry_offset(entry), BITMAP_BLOCK_SIZE)
             image.set_bitmap_entry(chunk, 0)
             image.commit_if_full()
