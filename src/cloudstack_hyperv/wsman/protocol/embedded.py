@@ -46,7 +46,7 @@ def parse_embedded(text: str, *, namespace: str = "") -> Instance:
 
     NULL properties (written without VALUE) are left out of the values.
     """
-    root = parse(text.strip().lstrip("\ufeff"))
+    root = parse(text.strip("\ufeff \t\r\n"))
     if root.tag == "VALUE.NAMEDINSTANCE":
         root = next(iter(root.findall("INSTANCE")), root)
     if root.tag != "INSTANCE":
