@@ -54,8 +54,8 @@ class VhdxDisk(Disk):
         size = self.image.geometry.block_size
         end = offset + length
         absent = ExtentKind.PARENT if self.image.metadata.has_parent else ExtentKind.ZERO
-        runs = self.image.payload_runs(offset // size, -(-end // size)) if length else ()
-        for block, blocks, entry in runs:
+        last = -(-end // size) if length else 0
+        for block, blocks, entry in self.image.payload_runs(offset // size, last, join_data=True):
             low = max(offset, block * size)
             high = min(end, (block + blocks) * size)
             state = entry_state(entry)

@@ -26,6 +26,7 @@ from cloudstack_hyperv.vhd.vhdx.bat import (
     entry_offset,
     entry_reserved,
     entry_state,
+    pack_entry,
 )
 from cloudstack_hyperv.vhd.vhdx.header import (
     HEADER_SECTION,
@@ -108,6 +109,13 @@ def _identify(file: RandomAccessFile) -> tuple[Header, int]:
     return read_header(file)
 
 
+def _entries(data: bytes) -> "array[int]":
+    entries = array("Q", data)
+    if byteorder == "big":
+        entries.byteswap()
+    return entries
+
+
 class VhdxImage:
     """An open VHDX. The file stays the caller's; `finish` ends a session of changes."""
 
@@ -182,24 +190,32 @@ class VhdxImage:
         at = self._entry_at(self.geometry.bitmap_entry(chunk))
         self.pages.write(at, entry.to_bytes(8, "little"))
 
-    def payload_runs(self, first: int, last: int) -> Iterator[tuple[int, int, int]]:
+    def payload_runs(
+        self, first: int, last: int, *, join_data: bool = False
+    ) -> Iterator[tuple[int, int, int]]:
         """(block, blocks, entry) from block `first` to before `last`.
 
-        A run of more than one block is made of entries that are all zero (not present).
+        A run of more than one block is made of entries that are all zero (not present), or with
+        `join_data` of fully present blocks that follow each other in the file.
         """
         ratio = self.geometry.chunk_ratio
+        follows = pack_entry(0, self.geometry.block_size) if join_data else 0
         block = first
         while block < last:
             count = min(512, last - block, ratio - block % ratio)
             at = self._entry_at(self.geometry.payload_entry(block))
-            entries = self.pages.read(at, count * ENTRY_SIZE)
+            data = self.pages.read(at, count * ENTRY_SIZE)
+            entries = _entries(data)
             index = 0
             while index < count:
-                entry = int.from_bytes(entries[index * 8 : index * 8 + 8], "little")
+                entry = entries[index]
                 run = 1
                 if not entry:
-                    rest = entries[index * 8 :]
-                    run = (len(rest) - len(rest.lstrip(b"\0"))) // 8
+                    rest = data[index * ENTRY_SIZE :]
+                    run = (len(rest) - len(rest.lstrip(b"\0"))) // ENTRY_SIZE
+                elif follows and entry_state(entry) == PayloadState.FULLY_PRESENT:
+                    while index + run < count and entries[index + run] == entry + run * follows:
+                        run += 1
                 yield block + index, run, entry
                 index += run
             block += count
@@ -313,10 +329,7 @@ class VhdxImage:
             if len(data) != length:
                 raise CorruptDiskError("the BAT lies outside the file")
             if data != _ZERO_SLICE[:length]:
-                entries = array("Q", data)
-                if byteorder == "big":
-                    entries.byteswap()
-                for index, entry in enumerate(entries, done):
+                for index, entry in enumerate(_entries(data), done):
                     if entry:
                         yield index, entry
             done += length // ENTRY_SIZE
