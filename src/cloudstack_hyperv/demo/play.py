@@ -11,7 +11,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from cloudstack_hyperv.demo.management_server import ManagementServer, Reply
 from cloudstack_hyperv.demo.observer import HostObserver, Snapshot, changes
 from cloudstack_hyperv.demo.processes import LoggedProcess, ProcessFailed
 from cloudstack_hyperv.demo.stage import Stage, same_content
+from cloudstack_hyperv.observe import redact_text
 
 Check = Callable[[Reply, Snapshot, Snapshot], list[str]]
 """(reply, before, after) -> what is not as it should be."""
@@ -48,21 +49,20 @@ class Play:
     ) -> Reply:
         """Send one command, show what it did, note what is wrong."""
         self.number += 1
-        started = time.perf_counter()
         with ThreadPoolExecutor(1) as pool:
+            started = time.perf_counter()
             future = pool.submit(self.server.post, command_class, command)
             lines: list[dict[str, Any]] = []
             with self._bar(shown=bar) as progress:
                 task = progress.add_task(name, total=1.0)
-                while not future.done():
-                    time.sleep(0.02)
+                while wait((future,), timeout=0.05).not_done:
                     for line in self.agent.new_lines():
                         lines.append(line)
                         if line.get("event") == "copy progress":
                             progress.update(task, completed=float(line.get("fraction", 0)))
+                milliseconds = (time.perf_counter() - started) * 1000
                 progress.update(task, completed=1.0)
             reply = future.result()
-        milliseconds = (time.perf_counter() - started) * 1000
         lines += self.agent.new_lines()
         cost = next(
             (line for line in reversed(lines) if "round_trips" in line), {"round_trips": "?"}
@@ -109,7 +109,9 @@ class Play:
             self.console.print(f"        {line}", highlight=False, markup=False, soft_wrap=True)
         for line in wrong:
             self.console.print(f"        WRONG: {line}", style="red", markup=False, soft_wrap=True)
-            self.console.print(f"        answer: {reply.body}", markup=False, soft_wrap=True)
+        if wrong:
+            answer = redact_text(str(reply.body))
+            self.console.print(f"        answer: {answer}", markup=False, soft_wrap=True)
 
 
 def play_demo(folder: Path | None, *, plain: bool = False) -> int:

@@ -30,8 +30,10 @@ from cloudstack_hyperv.messages.commands.startup import StartupRoutingCommand
 from cloudstack_hyperv.observe import CommandScope, command_scope
 from cloudstack_hyperv.resource.context import HostContext
 from cloudstack_hyperv.resource.errors import CommandRefused
+from cloudstack_hyperv.resource.handlers import handler_row
 from cloudstack_hyperv.resource.ordering import Ordering
-from cloudstack_hyperv.resource.registry import HandlerRow, handler_row
+from cloudstack_hyperv.resource.registry import HandlerRow
+from cloudstack_hyperv.resource.startup import startup
 from cloudstack_hyperv.resource.vm_state import vm_state_report
 from cloudstack_hyperv.storage.host_files import HostFileError
 from cloudstack_hyperv.vhd import VhdError
@@ -79,8 +81,6 @@ class Resource:
         Complete or not at all: what is answered here is stored as the host's capacity.  Raises
         MalformedMessage, CommandRefused, HypervisorError.
         """
-        from cloudstack_hyperv.resource.startup import startup
-
         commands = decode_commands(body)
         if not commands or not isinstance(commands[0], StartupRoutingCommand):
             raise MalformedMessage("[0]: expected a StartupRoutingCommand")
@@ -96,7 +96,7 @@ class Resource:
         with self._scope(None) as scope:
             async with asyncio.timeout(READ_TIMEOUT):
                 states = await vm_state_report(self.context)
-            log.debug("VM states reported", round_trips=scope.round_trips, job_polls=0)
+            log.info("VM states reported", round_trips=scope.round_trips, job_polls=0)
             return states
 
     @contextmanager
@@ -118,14 +118,14 @@ class Resource:
                     return await row.handler(command, self.context)
         except TimeoutError:
             return failure_answer(
-                type(command), f"{type(command).__name__} did not end within {wait:g} s; undone"
+                command, f"{type(command).__name__} did not end within {wait:g} s; undone"
             )
         except (CommandRefused, HypervisorError, HostFileError, VhdError) as error:
-            return failure_answer(type(command), str(error))
+            return failure_answer(command, str(error))
         except Exception as error:
             log.exception("a handler failed in a way it does not declare")
             return failure_answer(
-                type(command),
+                command,
                 f"internal error in {type(command).__name__} ({type(error).__name__}); "
                 "the agent's log has the details",
             )

@@ -1,0 +1,36 @@
+"""The registry, filled: this module imports all that hold handlers, so look rows up here."""
+
+from cloudstack_hyperv.resource import (
+    connection,
+    console,
+    copies,
+    networks,
+    statistics,
+    storage_pools,
+    vm_adapters,
+    vm_drives,
+    vm_reboot,
+    vm_start,
+    vm_state,
+    vm_stop,
+    volumes,
+)
+from cloudstack_hyperv.resource.registry import handler_row, supported_commands
+
+__all__ = ["HANDLER_MODULES", "handler_row", "supported_commands"]
+
+HANDLER_MODULES = (
+    connection,
+    console,
+    copies,
+    networks,
+    statistics,
+    storage_pools,
+    vm_adapters,
+    vm_drives,
+    vm_reboot,
+    vm_start,
+    vm_state,
+    vm_stop,
+    volumes,
+)
