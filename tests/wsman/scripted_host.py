@@ -167,6 +167,8 @@ class ScriptedHost:
         self.open_connections = 0
         self.most_connections = 0
         self.accept_logins = True
+        self.forgets_logins = False
+        """Want every request to be logged in, not every connection."""
         self.authorizations: list[str] = []
         self.port = 0
 
@@ -241,6 +243,9 @@ class Session:
                 return
             if self.http.our_state is h11.MUST_CLOSE:
                 return
+            if self.known and self.host.forgets_logins and body:
+                self.known = False
+                self.context = None
             self.http.start_next_cycle()
 
     def log_in(self, authorization: str) -> list[str]:

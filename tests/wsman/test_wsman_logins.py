@@ -215,6 +215,15 @@ async def test_over_https_messages_are_not_sealed_twice(
         assert host.connections == 1
 
 
+async def test_over_https_a_host_may_want_a_login_with_every_request(authority: Authority) -> None:
+    async with over_tls(authority, login()) as (client, host):
+        host.forgets_logins = True
+        for number in range(3):
+            assert (await client.get(VM)).string("ElementName") == "a"
+            assert host.logins == number + 1
+        assert host.connections == 1
+
+
 async def test_a_login_is_bound_to_the_channel(authority: Authority) -> None:
     """A host that expects another binding (a man in the middle relayed the login) refuses it."""
     async with over_tls(authority, login()) as (client, host):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Final
 from xml.etree import ElementTree as ET
@@ -50,6 +51,7 @@ from cloudstack_hyperv.wsman.protocol.faults import WBEM_E_INVALID_QUERY
 from cloudstack_hyperv.wsman.protocol.masking import mask
 from cloudstack_hyperv.wsman.protocol.names import class_uri, query_uri
 from cloudstack_hyperv.wsman.protocol.wql import Select, Statement
+from cloudstack_hyperv.wsman.transport import HttpTransport
 
 Trace = Callable[[str, str], None]
 """Receives (request envelope, answer envelope), both without secrets."""
@@ -288,25 +290,17 @@ class WsmanClient:
                 attempt = _Attempt(write, job_poll, has_header)
                 return await self._attempt(attempt, deadline)
         except TimeoutError:
-            what = "no answer" if attempt.sent else "no connection free"
+            what = "no answer" if attempt.sent else "no connection ready"
             raise DeadlineExceeded(
                 f"{self._endpoint.authority}: {what} within the deadline", request_sent=attempt.sent
             ) from None
 
     async def _attempt(self, attempt: _Attempt, deadline: Deadline) -> ET.Element:
-        guard = self._guard
-        async with guard.turn():
-            try:
-                async with self._pool.connection() as connection:
-                    return await self._exchange(connection, attempt, deadline, guard)
-            except AuthenticationFailed as error:
-                # On a connection that had logged in it is the session that ended.
-                if not attempt.on_used_connection:
-                    guard.failed(error)
-                raise
+        async with self._pool.connection() as connection:
+            return await self._exchange(connection, attempt, deadline)
 
     async def _exchange(
-        self, connection: Connection, attempt: _Attempt, deadline: Deadline, guard: LoginGuard
+        self, connection: Connection, attempt: _Attempt, deadline: Deadline
     ) -> ET.Element:
         attempt.on_used_connection = connection.answers > 0
         message_id = f"uuid:{str(uuid.uuid4()).upper()}"
@@ -318,10 +312,11 @@ class WsmanClient:
             max_envelope_size=self._max_envelope_size,
         )
         request = attempt.write(head)
-        attempt.sent = True
-        count_round_trip(job_poll=attempt.job_poll)
-        answer = await connection.post(request)
-        guard.succeeded()
+        # Without tokens the password goes along: the first answer is the login's, too.
+        async with nullcontext() if connection.logged_in else self._guard.turn():
+            attempt.sent = True
+            count_round_trip(job_poll=attempt.job_poll)
+            answer = await connection.post(request)
         if self._trace is not None:
             secrets = self._credentials.secrets
             self._trace(mask(request, secrets), mask(answer, secrets))
@@ -342,19 +337,28 @@ class WsmanClient:
         return 2 * self._max_envelope_size + _SEALING_ROOM
 
     async def _connect(self) -> Connection:
-        guard, credentials = self._guard, self._credentials
+        self._guard.check()
         try:
             async with asyncio.timeout(self._connect_timeout):
-                connection = await Connection.open(
-                    self._endpoint, credentials, self._tls, maximum_body=self._maximum_answer
+                transport = await HttpTransport.connect(
+                    self._endpoint, self._tls, maximum_body=self._maximum_answer
                 )
+                connection = Connection(self._endpoint, self._credentials, transport)
+                if connection.logs_in_with_tokens:
+                    await self._log_in(connection)
+                return connection
         except TimeoutError:
             raise HostUnreachable(
                 f"{self._endpoint.authority}: no connection within {self._connect_timeout:g} s"
             ) from None
-        if connection.logged_in:
-            guard.succeeded()
-        return connection
+
+    async def _log_in(self, connection: Connection) -> None:
+        try:
+            async with self._guard.turn():
+                await connection.log_in()
+        except BaseException:
+            connection.abort()
+            raise
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""One connection to WinRM that has logged in: one security context, one request at a time.
+"""One connection to WinRM and its login: one security context, one request at a time.
 
 NTLM, Kerberos and CredSSP contexts belong to a connection and number its messages, so requests
 never share one, and a connection of which an answer is missing is never used again.  Over plain
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import ssl
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
@@ -49,7 +48,11 @@ T = TypeVar("T")
 
 
 class Connection:
-    """A connection that has logged in.  Make it with `Connection.open`."""
+    """A connection with a login.
+
+    A token scheme must `log_in` before the first request; with Basic and certificates the login
+    goes along with every request.
+    """
 
     def __init__(
         self, endpoint: Endpoint, credentials: Credentials, transport: HttpTransport
@@ -62,33 +65,21 @@ class Connection:
         self.answers = 0
         """Answers to WS-Man requests so far; 0 means that it cannot be a stale connection."""
 
-    @classmethod
-    async def open(
-        cls,
-        endpoint: Endpoint,
-        credentials: Credentials,
-        tls: ssl.SSLContext | None,
-        *,
-        maximum_body: int,
-    ) -> Connection:
-        """Connect and, with a token scheme, log in.
+    async def log_in(self) -> None:
+        """Hold the login conversation of a token scheme; the caller bounds the time.
 
-        Raises HostUnreachable, AuthenticationFailed or ProtocolViolation; the caller bounds the
-        time.
+        Raises HostUnreachable, AuthenticationFailed, ProtocolViolation; after any exception the
+        connection is closed.
         """
-        transport = await HttpTransport.connect(endpoint, tls, maximum_body=maximum_body)
-        connection = cls(endpoint, credentials, transport)
         try:
-            if connection._standing is None:
-                await connection._log_in(b"", "")
+            await self._log_in(b"", "")
         except ConnectionLost as error:
-            transport.abort()
+            self._transport.abort()
             # Only the login was under way: the host has seen no request of ours yet.
             raise HostUnreachable(str(error)) from error
         except BaseException:
-            transport.abort()
+            self._transport.abort()
             raise
-        return connection
 
     @property
     def usable(self) -> bool:
@@ -96,9 +87,14 @@ class Connection:
         return self._transport.usable
 
     @property
+    def logs_in_with_tokens(self) -> bool:
+        """Whether `log_in` is wanted."""
+        return self._standing is None
+
+    @property
     def logged_in(self) -> bool:
-        """Whether the host has accepted the login already (a password sent along shows later)."""
-        return self._login is not None
+        """Whether the host has accepted the login."""
+        return self._login is not None or self.answers > 0
 
     async def post(self, envelope: str) -> str:
         """Send an envelope and return the answer's, a fault too.

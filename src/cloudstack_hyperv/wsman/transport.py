@@ -78,6 +78,8 @@ class HttpTransport:
         except OSError as error:
             reason = error.strerror or str(error) or type(error).__name__
             raise HostUnreachable(f"{endpoint.authority}: {reason}") from error
+        except UnicodeError as error:
+            raise HostUnreachable(f"{endpoint.authority}: not a host name") from error
         transport = cls(endpoint, reader, writer, maximum_body)
         try:
             transport._prepare()
