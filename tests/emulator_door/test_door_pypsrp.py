@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pypsrp.exceptions import AuthenticationError, WSManFaultError
 from pypsrp.wsman import NAMESPACES, SelectorSet, WSMan, WSManAction
+from tests.emulator_door.doors import PASSWORD, OpenDoor
 
 from cloudstack_hyperv.emulator.door.settings import DoorSettings
 
@@ -17,7 +18,6 @@ SYSTEM = WMI + "Msvm_ComputerSystem"
 SERVICE = WMI + "Msvm_VirtualSystemManagementService"
 WSEN = "{" + NAMESPACES["wsen"] + "}"
 W = "{" + NAMESPACES["wsman"] + "}"
-PASSWORD = "Secr:et_1"
 
 
 def client(
@@ -88,7 +88,9 @@ def conversation(port: int, auth: str, encryption: str, user: str) -> None:
         ("ntlm", "never", "Administrator"),
     ],
 )
-async def test_a_whole_conversation(open_door: Any, auth: str, encryption: str, user: str) -> None:
+async def test_a_whole_conversation(
+    open_door: OpenDoor, auth: str, encryption: str, user: str
+) -> None:
     door = await open_door()
     await asyncio.to_thread(conversation, door.port, auth, encryption, user)
     methods = [record.call.method for record in door.server.calls.records]
@@ -101,7 +103,7 @@ async def test_a_whole_conversation(open_door: Any, auth: str, encryption: str, 
 
 @pytest.mark.parametrize("auth", ["basic", "ntlm", "negotiate"])
 @pytest.mark.parametrize(("user", "password"), [("Administrator", "wrong"), ("nobody", PASSWORD)])
-async def test_wrong_credentials(open_door: Any, auth: str, user: str, password: str) -> None:
+async def test_wrong_credentials(open_door: OpenDoor, auth: str, user: str, password: str) -> None:
     door = await open_door()
 
     def attempt() -> None:
@@ -114,7 +116,7 @@ async def test_wrong_credentials(open_door: Any, auth: str, user: str, password:
 
 
 @pytest.mark.parametrize("auth", ["basic", "ntlm"])
-async def test_a_user_without_rights_gets_code_5(open_door: Any, auth: str) -> None:
+async def test_a_user_without_rights_gets_code_5(open_door: OpenDoor, auth: str) -> None:
     door = await open_door()
 
     def attempt() -> None:
@@ -127,7 +129,7 @@ async def test_a_user_without_rights_gets_code_5(open_door: Any, auth: str) -> N
     assert fault.value.code == 5
 
 
-async def test_basic_refuses_domain_accounts(open_door: Any) -> None:
+async def test_basic_refuses_domain_accounts(open_door: OpenDoor) -> None:
     door = await open_door()
 
     def attempt() -> None:
@@ -139,7 +141,7 @@ async def test_basic_refuses_domain_accounts(open_door: Any) -> None:
 
 
 @pytest.mark.parametrize("auth", ["basic", "ntlm"])
-async def test_clear_messages_are_refused_by_default(open_door: Any, auth: str) -> None:
+async def test_clear_messages_are_refused_by_default(open_door: OpenDoor, auth: str) -> None:
     door = await open_door(DoorSettings(basic=True))
 
     def attempt() -> None:
@@ -152,12 +154,12 @@ async def test_clear_messages_are_refused_by_default(open_door: Any, auth: str) 
     assert len(door.server.calls.records) == 0
 
 
-async def test_sealed_messages_pass_by_default(open_door: Any) -> None:
+async def test_sealed_messages_pass_by_default(open_door: OpenDoor) -> None:
     door = await open_door(DoorSettings())
     await asyncio.to_thread(conversation, door.port, "negotiate", "auto", "Administrator")
 
 
-async def test_a_large_answer_travels_sealed(open_door: Any) -> None:
+async def test_a_large_answer_travels_sealed(open_door: OpenDoor) -> None:
     door = await open_door(DoorSettings(), machines=400)
 
     def fetch() -> int:

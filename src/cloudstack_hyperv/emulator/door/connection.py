@@ -11,6 +11,7 @@ libvirt over libcurl as the client that shows what two small segments cost.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
@@ -38,6 +39,7 @@ _SEALING_OVERHEAD: Final = 4096
 _SERVER: Final = b"Microsoft-HTTPAPI/2.0"
 _SOAP: Final = "application/soap+xml"
 _WRITE_TIMEOUT_S: Final = 60.0
+_LINGER_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,7 @@ class HttpConnection:
                 self._http.start_next_cycle()
         except _Refused as refused:
             await self._send(_HttpAnswer(refused.status, close=True))
+            await self._linger()
         except NoAnswer as none:
             if none.hang:
                 await self._wait_for_end()
@@ -117,6 +120,7 @@ class HttpConnection:
             if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
                 status = error.error_status_hint
                 await self._send(_HttpAnswer(status, close=True))
+                await self._linger()
         await self._close()
 
     async def turn_away(self) -> None:
@@ -138,6 +142,14 @@ class HttpConnection:
     async def _wait_for_end(self) -> None:
         while await self._reader.read(_READ):
             pass
+
+    async def _linger(self) -> None:
+        """Take what the client still sends: closing on unread data would reset the answer away."""
+        if self._writer.can_write_eof():
+            self._writer.write_eof()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER_S):
+                await self._wait_for_end()
 
     async def _close(self) -> None:
         self._writer.close()
