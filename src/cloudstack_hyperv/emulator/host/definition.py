@@ -1,0 +1,407 @@
+"""Msvm_VirtualSystemManagementService: making, changing and destroying machines.
+
+Every method checks its arguments, works on a draft and becomes an `Operation`, so that 0 and 4096
+do the same thing at different times.
+
+Source: Microsoft's page Msvm_VirtualSystemManagementService and its methods' pages.
+"""
+
+from __future__ import annotations
+
+import ntpath
+from collections.abc import Awaitable, Callable
+
+from cloudstack_hyperv.cim import ObjectPath
+from cloudstack_hyperv.cim.constants import GENERATION_1, GENERATION_2, ReturnCode
+from cloudstack_hyperv.emulator.cim.provider import MethodCall, MethodReply, Row, Value
+from cloudstack_hyperv.emulator.host import catalogue
+from cloudstack_hyperv.emulator.host.arguments import (
+    instance,
+    instances,
+    reference,
+    references,
+)
+from cloudstack_hyperv.emulator.host.configuration import (
+    Configuration,
+    new_configuration,
+)
+from cloudstack_hyperv.emulator.host.disks import HostDisks
+from cloudstack_hyperv.emulator.host.editor import Editor
+from cloudstack_hyperv.emulator.host.jobs import JobKind
+from cloudstack_hyperv.emulator.host.machine import Machine, PowerState
+from cloudstack_hyperv.emulator.host.machines import Machines
+from cloudstack_hyperv.emulator.host.operation import Operation
+from cloudstack_hyperv.emulator.host.outcome import (
+    JobFailed,
+    Refused,
+    invalid_parameter,
+    invalid_state,
+)
+from cloudstack_hyperv.emulator.host.power import Power
+from cloudstack_hyperv.emulator.host.scripts import GuestScripts
+from cloudstack_hyperv.emulator.host.site import (
+    Site,
+    machine_reference,
+    setting_reference,
+    text,
+)
+from cloudstack_hyperv.emulator.host.switches import Switches
+from cloudstack_hyperv.emulator.host.system_settings import (
+    AT_DEFINITION,
+    changed_checkpoint,
+    changed_system,
+    check_name,
+    checked,
+)
+
+DEFINE = JobKind.concrete(1, "Defining Virtual Machine")
+MODIFY = JobKind.concrete(2, "Modifying Virtual Machine")
+DESTROY = JobKind.concrete(3, "Destroying Virtual Machine")
+ADD = JobKind.concrete(30, "Adding Virtual Machine Resources")
+MODIFY_RESOURCES = JobKind.concrete(31, "Modifying Virtual Machine Resources")
+REMOVE = JobKind.concrete(32, "Removing Virtual Machine Resources")
+
+_FOLDERS = ("ConfigurationDataRoot", "SnapshotDataRoot", "SwapFileDataRoot", "SuspendDataRoot")
+
+Reply = MethodReply | Awaitable[MethodReply]
+
+
+class Definition:
+    """The part of the management service that changes what machines are made of."""
+
+    def __init__(
+        self,
+        site: Site,
+        machines: Machines,
+        switches: Switches,
+        disks: HostDisks,
+        power: Power,
+        scripts: GuestScripts,
+    ) -> None:
+        self._site = site
+        self._machines = machines
+        self._switches = switches
+        self._disks = disks
+        self._power = power
+        self._scripts = scripts
+
+    @property
+    def methods(self) -> dict[str, Callable[[MethodCall], Reply]]:
+        """Methods by name."""
+        return {
+            "DefineSystem": self.define_system,
+            "DestroySystem": self.destroy_system,
+            "ModifySystemSettings": self.modify_system,
+            "AddResourceSettings": self.add_resources,
+            "ModifyResourceSettings": self.modify_resources,
+            "RemoveResourceSettings": self.remove_resources,
+            "ModifyGuestServiceSettings": self.modify_guest_services,
+            "UpgradeSystemVersion": self.upgrade_version,
+        }
+
+    def editor(self, machine: Machine) -> Editor:
+        """Return an editor for a machine's settings."""
+        return Editor(self._site, self._switches, self._disks, machine)
+
+    # DefineSystem --------------------------------------------------------------------------
+
+    def define_system(self, call: MethodCall) -> Reply:
+        """Make a machine from settings, which all may be left out."""
+        request = call.arguments.get("SystemSettings")
+        system = instance(call, "SystemSettings") if request else Row(_VSSD, {})
+        if system.class_name != _VSSD:
+            raise invalid_parameter("SystemSettings is not a Msvm_VirtualSystemSettingData")
+        machine = self._new_machine(system.values)
+        editor = self.editor(machine)
+        for entry in instances(call, "ResourceSettings"):
+            editor.define(entry)
+
+        def apply(_: object) -> None:
+            editor.commit()
+            self._make_folders(machine.settings)
+            self._machines.add(machine)
+
+        return self._site.conductor.run(
+            call,
+            Operation(
+                DEFINE,
+                apply,
+                self._site.config.timings.configure,
+                usually_job=False,
+                affected=(machine_reference(machine.machine_id),),
+                out={"ResultingSystem": machine_reference(machine.machine_id)},
+            ),
+        )
+
+    def _new_machine(self, wanted: dict[str, Value]) -> Machine:
+        profile = self._site.profile
+        sub_type = text(wanted, "VirtualSystemSubType") or GENERATION_1
+        if sub_type not in (GENERATION_1, GENERATION_2):
+            raise invalid_parameter(f"VirtualSystemSubType {sub_type!r} is unknown")
+        if sub_type == GENERATION_2 and not profile.has_generation_2:
+            raise invalid_parameter("this release has no generation 2")
+        version = text(wanted, "Version") or profile.default_configuration
+        if version not in profile.configurations:
+            raise Refused(ReturnCode.NOT_SUPPORTED, f"configuration version {version}")
+        name = wanted.get("ElementName")
+        if name is None:
+            name = "New Virtual Machine"
+        check_name(name)
+        guid = self._site.dice.guid()
+        settings = new_configuration(self._site, guid, str(name), sub_type, version)
+        self._apply_system(settings, wanted)
+        script = self._scripts.for_name(str(name))
+        now = self._site.timeline.now()
+        return Machine(guid, settings, now, state_changed=now, config_changed=now, script=script)
+
+    def _apply_system(self, settings: Configuration, wanted: dict[str, Value]) -> None:
+        chosen: dict[str, Value] = {}
+        for name, value in wanted.items():
+            if value is None or name == "ElementName":
+                continue
+            if name in _FOLDERS:
+                chosen[name] = value
+            elif name not in AT_DEFINITION:
+                if name not in settings.system.values and name not in _SETTABLE:
+                    raise invalid_parameter(f"{name} cannot be set")
+                chosen[name] = checked(self._site, settings, name, value)
+        if "ConfigurationDataRoot" in chosen:
+            for folder in _FOLDERS[1:]:
+                chosen.setdefault(folder, chosen["ConfigurationDataRoot"])
+            chosen["LogDataRoot"] = chosen["ConfigurationDataRoot"]
+            if "GuestStateDataRoot" in settings.system.values:
+                chosen["GuestStateDataRoot"] = chosen["ConfigurationDataRoot"]
+        settings.set_system(**chosen)
+
+    def _make_folders(self, settings: Configuration) -> None:
+        """Make the configuration's folders, as VMMS does, and its file; raises JobFailed."""
+        values = settings.system.values
+        root = text(values, "ConfigurationDataRoot")
+        place = self._disks.place(ntpath.join(root, text(values, "ConfigurationFile")), "create")
+        try:
+            place.local.parent.mkdir(parents=True, exist_ok=True)
+            place.local.write_bytes(b"emulated configuration\n")
+            folder = self._disks.place(ntpath.join(text(values, "SnapshotDataRoot"), "Snapshots"))
+            folder.local.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise JobFailed(
+                ReturnCode.FAILED,
+                f"'{root}': the configuration cannot be written: {problem.strerror} (0x80070005).",
+                0x80070005,
+            ) from problem
+
+    def configuration_files(self, settings: Configuration) -> list[str]:
+        """Return the Windows paths of a machine's configuration files."""
+        values = settings.system.values
+        name = text(values, "ConfigurationFile")
+        return [ntpath.join(text(values, "ConfigurationDataRoot"), name)]
+
+    # DestroySystem -------------------------------------------------------------------------
+
+    def destroy_system(self, call: MethodCall) -> Reply:
+        """Remove a machine; its disks stay."""
+        machine = self._machines.referenced(call, "AffectedSystem")
+        if machine.state not in (PowerState.OFF, PowerState.SAVED) or machine.merging:
+            raise invalid_state(f"{machine.name} is {machine.state.value}")
+
+        def apply(_: object) -> None:
+            self._disks.release(machine.machine_id)
+            for path in self.configuration_files(machine.settings):
+                self._disks.place(path).local.unlink(missing_ok=True)
+            self._site.board.forget_machine(machine.machine_id)
+            linger = self._site.config.timings.linger
+            if linger:
+                self._site.timeline.after(linger, lambda: self._machines.remove(machine))
+            else:
+                self._machines.remove(machine)
+
+        return self._site.conductor.run(
+            call,
+            Operation(
+                DESTROY,
+                apply,
+                self._site.config.timings.destroy,
+                machine=machine,
+                affected=(machine_reference(machine.machine_id),),
+            ),
+        )
+
+    # Settings ------------------------------------------------------------------------------
+
+    def modify_system(self, call: MethodCall) -> Reply:
+        """Change settings of a machine, or the name and notes of a checkpoint."""
+        request = instance(call, "SystemSettings")
+        instance_id = text(request.values, "InstanceID")
+        owner = self._machines.owner_of(instance_id)
+        if request.class_name != _VSSD or owner is None or "\\" in instance_id:
+            raise invalid_parameter("InstanceID names no settings of this host")
+        machine, settings = owner
+        if settings is machine.settings:
+            changed = changed_system(self._site, settings, request, is_off=machine.is_off)
+        else:
+            changed = changed_checkpoint(request, settings.system)
+
+        def apply(_: object) -> None:
+            settings_now = self._machines.owner_of(instance_id)
+            if settings_now is None:
+                raise JobFailed(ReturnCode.FAILED, "The settings are gone.", 0x80070002)
+            settings_now[1].set_system(**changed)
+            machine.config_changed = self._site.timeline.now()
+            self._machines.announce(machine)
+
+        return self._run(call, MODIFY, machine, apply)
+
+    def _run(
+        self,
+        call: MethodCall,
+        kind: JobKind,
+        machine: Machine,
+        apply: Callable[[object], None],
+        *,
+        out: dict[str, Value] | None = None,
+        usually_job: bool = True,
+    ) -> Reply:
+        return self._site.conductor.run(
+            call,
+            Operation(
+                kind,
+                apply,
+                self._site.config.timings.configure,
+                usually_job=usually_job,
+                machine=machine,
+                affected=(machine_reference(machine.machine_id),),
+                out=out or {},
+            ),
+        )
+
+    def _commit(self, machine: Machine, editor: Editor) -> Callable[[object], None]:
+        def apply(_: object) -> None:
+            before = machine.settings
+            editor.commit()
+            if machine.state.has_worker:
+                try:
+                    self._power.hold_files(machine)
+                except JobFailed:
+                    machine.settings = before
+                    self._power.hold_files(machine)
+                    raise
+            self._machines.announce(machine)
+
+        return apply
+
+    def _resulting(self, editor: Editor) -> dict[str, Value]:
+        return {"ResultingResourceSettings": [self._site.reference(row) for row in editor.results]}
+
+    def add_resources(self, call: MethodCall) -> Reply:
+        """Add devices to a machine."""
+        machine = self._machines.referenced(call, "AffectedConfiguration")
+        requests = instances(call, "ResourceSettings")
+        if not requests:
+            raise invalid_parameter("ResourceSettings is empty")
+        editor = self.editor(machine)
+        for request in requests:
+            editor.add(request)
+        return self._run(
+            call,
+            ADD,
+            machine,
+            self._commit(machine, editor),
+            out=self._resulting(editor),
+            usually_job=not machine.is_off,
+        )
+
+    def modify_resources(self, call: MethodCall) -> Reply:
+        """Change devices; all of one machine."""
+        requests = instances(call, "ResourceSettings")
+        if not requests:
+            raise invalid_parameter("ResourceSettings is empty")
+        editor: Editor | None = None
+        owner: Machine | None = None
+        for request in requests:
+            path = setting_reference(request.class_name, text(request.values, "InstanceID"))
+            machine, settings, row = self._machines.resource(path, "InstanceID")
+            if settings is not machine.settings:
+                raise invalid_parameter("settings of a checkpoint cannot be changed")
+            if editor is None or owner is None:
+                editor, owner = self.editor(machine), machine
+            if machine is not owner:
+                raise invalid_parameter("ResourceSettings name more than one virtual machine")
+            editor.modify(editor.draft.resources[_key(row)], request)
+        if editor is None or owner is None:
+            raise invalid_parameter("ResourceSettings is empty")
+        return self._run(
+            call,
+            MODIFY_RESOURCES,
+            owner,
+            self._commit(owner, editor),
+            out=self._resulting(editor),
+        )
+
+    def remove_resources(self, call: MethodCall) -> Reply:
+        """Remove devices; all of one machine."""
+        paths = references(call, "ResourceSettings")
+        owner = self._only_owner(paths)
+        editor = self.editor(owner)
+        for path in paths:
+            editor.remove(path)
+        return self._run(call, REMOVE, owner, self._commit(owner, editor))
+
+    def _only_owner(self, paths: list[ObjectPath]) -> Machine:
+        owners: dict[str, Machine] = {}
+        for path in paths:
+            machine, settings, _ = self._machines.resource(path, "ResourceSettings")
+            if settings is not machine.settings:
+                raise invalid_parameter("settings of a checkpoint cannot be changed")
+            owners[machine.machine_id] = machine
+        if len(owners) != 1:
+            raise invalid_parameter("ResourceSettings must name resources of one virtual machine")
+        return next(iter(owners.values()))
+
+    def modify_guest_services(self, call: MethodCall) -> Reply:
+        """Switch integration components on or off."""
+        names = [text(row.values, "InstanceID") for row in instances(call, "GuestServiceSettings")]
+        components = {kind.class_name for kind in catalogue.COMPONENTS}
+        for row in instances(call, "GuestServiceSettings"):
+            if row.class_name not in components or row.values.get("EnabledState") not in (
+                2,
+                3,
+                None,
+            ):
+                raise invalid_parameter("GuestServiceSettings holds integration components")
+        owner = self._machines.owner_of(names[0]) if names else None
+        if owner is None:
+            raise invalid_parameter("GuestServiceSettings names no virtual machine")
+        machine = owner[0]
+        editor = self.editor(machine)
+        for row in instances(call, "GuestServiceSettings"):
+            current = editor.draft.resources.get(text(row.values, "InstanceID").upper())
+            if current is None:
+                raise invalid_parameter("GuestServiceSettings names no component")
+            editor.modify(current, row)
+        out: dict[str, Value] = {
+            "ResultingGuestServiceSettings": [self._site.reference(r) for r in editor.results]
+        }
+        return self._run(call, MODIFY, machine, self._commit(machine, editor), out=out)
+
+    def upgrade_version(self, call: MethodCall) -> Reply:
+        """Lift a machine's configuration version to the release's newest."""
+        machine = self._machines.resolve(reference(call, "ComputerSystem"))
+        if machine is None:
+            raise invalid_parameter("ComputerSystem names no virtual machine")
+        newest = self._site.profile.default_configuration
+        if not machine.is_off or machine.settings.version == newest:
+            raise invalid_state("the machine is not off, or is up to date")
+
+        def apply(_: object) -> None:
+            machine.settings.set_system(Version=newest)
+            self._machines.announce(machine)
+
+        return self._run(call, MODIFY, machine, apply)
+
+
+_VSSD = "Msvm_VirtualSystemSettingData"
+_SETTABLE = frozenset({"Notes", "HighMmioGapBase", "EnableHibernation", "TurnOffOnGuestRestart"})
+
+
+def _key(row: Row) -> str:
+    return str(row.values["InstanceID"]).upper()

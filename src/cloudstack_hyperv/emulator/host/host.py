@@ -1,0 +1,181 @@
+"""A whole emulated Hyper-V host: puts the subjects together and serves their classes.
+
+Subjects know a `Site` and each other as their constructors say; here is the only place that knows
+all of them, and the table of which class comes from where.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from cloudstack_hyperv.cim.constants import (
+    NAMESPACE_CIMV2,
+    NAMESPACE_SMB,
+    NAMESPACE_STANDARDCIMV2,
+    NAMESPACE_STORAGE,
+    NAMESPACE_VIRTUALIZATION,
+)
+from cloudstack_hyperv.emulator.cim.provider import Provider
+from cloudstack_hyperv.emulator.host.adapters import Adapters
+from cloudstack_hyperv.emulator.host.clock import Clock, SystemClock, Timeline
+from cloudstack_hyperv.emulator.host.config import GuestScript, HostConfig
+from cloudstack_hyperv.emulator.host.connections import PortFeatures
+from cloudstack_hyperv.emulator.host.console import Console
+from cloudstack_hyperv.emulator.host.definition import Definition
+from cloudstack_hyperv.emulator.host.disk_work import DiskWork
+from cloudstack_hyperv.emulator.host.disks import HostDisks
+from cloudstack_hyperv.emulator.host.file_classes import FileClasses
+from cloudstack_hyperv.emulator.host.files import HostFiles
+from cloudstack_hyperv.emulator.host.host_classes import HostClasses, merged
+from cloudstack_hyperv.emulator.host.images import MOUNTED, Images
+from cloudstack_hyperv.emulator.host.inventory import Inventory
+from cloudstack_hyperv.emulator.host.jobs import JobBoard
+from cloudstack_hyperv.emulator.host.kvp import KeyValueExchange
+from cloudstack_hyperv.emulator.host.machine_classes import MachineClasses
+from cloudstack_hyperv.emulator.host.machines import Machines
+from cloudstack_hyperv.emulator.host.operation import Conductor
+from cloudstack_hyperv.emulator.host.performance import Performance
+from cloudstack_hyperv.emulator.host.power import Power
+from cloudstack_hyperv.emulator.host.profiles import PROFILES
+from cloudstack_hyperv.emulator.host.scripts import GuestScripts
+from cloudstack_hyperv.emulator.host.services import Services
+from cloudstack_hyperv.emulator.host.serving import ClassTable
+from cloudstack_hyperv.emulator.host.site import Dice, Site
+from cloudstack_hyperv.emulator.host.summary import Summary
+from cloudstack_hyperv.emulator.host.switch_rows import SwitchRows
+from cloudstack_hyperv.emulator.host.switches import Switches
+from cloudstack_hyperv.emulator.host.system_rows import SystemRows
+
+_ALWAYS_THERE = frozenset(
+    {
+        NAMESPACE_VIRTUALIZATION,
+        NAMESPACE_CIMV2,
+        NAMESPACE_STANDARDCIMV2,
+        NAMESPACE_STORAGE,
+        NAMESPACE_SMB,
+        "root/interop",
+    }
+)
+
+
+class EmulatedHost:
+    """One emulated host; a `ProviderHost`.  `close` it when it is no longer needed."""
+
+    def __init__(self, config: HostConfig, clock: Clock | None = None) -> None:
+        """Build a host on its folder; raises KeyError for an unknown release."""
+        self.config = config
+        profile = PROFILES[config.release]
+        self.timeline = Timeline(clock or SystemClock())
+        dice = Dice(config.seed)
+        board = JobBoard(self.timeline, dice.guid, config.timings.job_removal)
+        files = HostFiles(config.folder, config.drives, config.shares)
+        self.site = Site(
+            config,
+            profile,
+            self.timeline,
+            dice,
+            board,
+            Conductor(board, config.job_mode, dice.random),
+            files,
+        )
+        booted = self.timeline.now()
+        self.disks = HostDisks(files, self.site.computer_account)
+        self.machines = Machines()
+        self.switches = Switches(self.site)
+        self.scripts = GuestScripts(config.guest)
+        self.services = Services(self.site, booted)
+        self.power = Power(self.site, self.machines, self.switches, self.disks)
+        self.definition = Definition(
+            self.site, self.machines, self.switches, self.disks, self.power, self.scripts
+        )
+        self.port_features = PortFeatures(self.site, self.machines, self.switches)
+        self.exchange = KeyValueExchange(self.site, self.machines)
+        self.images = Images(self.site, self.disks, DiskWork(self.disks))
+        self.console = Console(self.site, self.machines)
+        self.inventory = Inventory(self.site, self.machines, booted)
+        self.adapters = Adapters(self.site, self.switches)
+        self.performance = Performance(self.site, self.machines, self.adapters, self.inventory)
+        self.power.resetting_counters.append(self.performance.account)
+        self.table = ClassTable(self.timeline)
+        self._make_folders()
+        for plan in config.switches:
+            self.switches.put(self.switches.build_planned(plan))
+        self._serve()
+
+    def _make_folders(self) -> None:
+        for folder in (self.config.disk_folder, self.config.machine_folder):
+            self.site.files.locate(folder).local.mkdir(parents=True, exist_ok=True)
+
+    # ProviderHost --------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """NetBIOS name, upper case."""
+        return self.site.name
+
+    @property
+    def release(self) -> str:
+        """Profile name."""
+        return self.config.release
+
+    @property
+    def namespaces(self) -> frozenset[str]:
+        """Namespaces that exist on this host."""
+        return _ALWAYS_THERE | self.table.namespaces
+
+    def provider(self, namespace: str, class_name: str) -> Provider | None:
+        """Return the provider of a class, None if this host has no instances of it."""
+        return self.table.get(namespace, class_name)
+
+    def now(self) -> datetime:
+        """Return the host's time."""
+        return self.timeline.now()
+
+    def close(self) -> None:
+        """End the threads of the image service; machines are left as they are."""
+        self.site.conductor.close()
+
+    # For tests and tools -------------------------------------------------------------------
+
+    def play(self, pattern: str, script: GuestScript) -> None:
+        """Play `script` in machines whose names match; those that exist take it at next start."""
+        self.scripts.play(pattern, script)
+        for machine in self.machines:
+            machine.script = self.scripts.for_name(machine.name)
+
+    def local_path(self, windows: str) -> Path:
+        """Return the file of a Windows path."""
+        return self.site.files.locate(windows).local
+
+    def _serve(self) -> None:
+        systems = SystemRows(self.site, self.machines, self.exchange)
+        network = SwitchRows(self.site, self.machines, self.switches)
+        summary = Summary(self.site, self.machines, self.console)
+        MachineClasses(
+            self.site, self.machines, self.power, self.console, systems, network
+        ).register(self.table)
+        service_settings = self.services.methods()
+        HostClasses(
+            self.services, network, self.inventory, self.adapters, self.performance
+        ).register(
+            self.table,
+            {
+                "Msvm_VirtualSystemManagementService": merged(
+                    self.definition.methods,
+                    self.port_features.methods,
+                    self.exchange.methods,
+                    self.console.service_methods,
+                    {"GetSummaryInformation": summary.get},
+                    service_settings["Msvm_VirtualSystemManagementService"],
+                ),
+                "Msvm_ImageManagementService": merged(self.images.methods),
+                "Msvm_VirtualSystemMigrationService": merged(
+                    service_settings["Msvm_VirtualSystemMigrationService"]
+                ),
+            },
+        )
+        self.table.serve(
+            MOUNTED, self.images.mounted, methods={"DetachVirtualHardDisk": self.images.detach}
+        )
+        FileClasses(self.site).register(self.table)
