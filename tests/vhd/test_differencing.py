@@ -407,6 +407,31 @@ def test_compact_gives_space_back_and_changes_nothing_else(
     qemu.assert_reads(base, model)
 
 
+@pytest.mark.parametrize("kind", ["dynamic", "differencing"])
+def test_compact_of_a_vhd(kind: str, folder: Folder, qemu: "Qemu", libvhdi: "Libvhdi") -> None:
+    block = 2 * MIB
+    base = folder.base("base", 32 * MIB, disk_format=DiskFormat.VHD)
+    folder.child("child", "base")
+    name = "base" if kind == "dynamic" else "child"
+    with folder.open(name, writable=True) as disk:
+        for number in range(8):
+            disk.write(number * block, bytes([number % 3 and number]) * block)
+        disk.write(9 * block, b"last")
+        expected = disk.read(0, 32 * MIB)
+        size = folder.files[name].size()
+        compact(disk)
+        assert disk.read(0, 32 * MIB) == expected
+        disk.write(10 * block, b"after")
+    model = expected[: 10 * block] + b"after" + expected[10 * block + 5 :]
+    assert folder.read(name) == model
+    if kind == "dynamic":
+        # Three blocks of zeros went, one came.
+        assert base.size() == size - 2 * (block + 512)
+        qemu.assert_reads(base, model, "vpc")
+    else:
+        assert libvhdi.read(folder.chain("child", "base")) == model
+
+
 def test_compact_moves_a_bat_that_a_resize_put_last(folder: Folder) -> None:
     base = folder.base("base", 16 * MIB)
     with open_disk(base, writable=True) as disk:
@@ -484,7 +509,7 @@ def test_random_chains_and_merges(
                 elif kind == "zero":
                     disk.write_zeroes(offset, length)
                     model[offset : offset + length] = bytes(length)
-                elif disk_format is DiskFormat.VHDX:
+                else:
                     compact(disk)
             assert disk.read(0, size) == model
         models.append(bytes(model))

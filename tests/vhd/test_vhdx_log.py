@@ -11,6 +11,8 @@ from cloudstack_hyperv.vhd import (
     CorruptDiskError,
     MemoryFile,
     VhdError,
+    compact,
+    create_differencing,
     create_dynamic,
     open_disk,
     read_info,
@@ -305,3 +307,34 @@ def test_a_crash_at_any_moment_leaves_the_old_or_the_new_disk(randomness: random
         with open_disk(state) as disk:
             assert disk.read(2 * MIB, 5) == b"alive"
     assert seen == set(allowed)
+
+
+def test_a_crash_leaves_every_sector_of_a_child_old_or_new(randomness: random.Random) -> None:
+    """Partially present blocks: sector bitmap, block, and table change together or not at all."""
+    base = MemoryFile()
+    create_dynamic(base, 4 * MIB, block_size=MIB)
+    with open_disk(base, writable=True) as disk:
+        disk.write(0, b"\x01" * (4 * MIB))
+    child = MemoryFile()
+    create_differencing(child, base, relative_path="base", block_size=MIB)
+    start = child.content()
+    file = _CrashingFile(start)
+    with open_disk(file, writable=True) as disk:
+        disk.write(0, b"\x02" * 512)
+        disk.write(3 * MIB, b"\x02" * 512)
+        disk.flush()
+        disk.write_zeroes(3 * MIB, MIB)
+        disk.write(MIB, b"\x03" * MIB)
+        disk.flush()
+        disk.write(3 * MIB + 512, b"\x04" * 512)
+        compact(disk)
+    allowed = {(1, 1, 1, 1), (2, 1, 2, 1), (2, 3, 0, 0), (2, 3, 0, 4)}
+    seen = set()
+    for state in _crash_states(start, file, randomness):
+        with open_disk(state, parent_resolver=lambda _locator, _child: base) as disk:
+            content = disk.read(0, 4 * MIB)
+        at = (0, MIB, 3 * MIB, 3 * MIB + 512)
+        seen.add(tuple(content[offset] for offset in at))
+        rest = content[512:MIB], content[2 * MIB : 3 * MIB]
+        assert all(part == b"\x01" * len(part) for part in rest)
+    assert seen == allowed

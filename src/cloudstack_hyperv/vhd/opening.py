@@ -27,7 +27,7 @@ _EXTENSIONS = {
 class ParentResolver(Protocol):
     """Finds the file that a differencing disk names as its parent."""
 
-    def __call__(self, locator: ParentLocator, child: RandomAccessFile) -> RandomAccessFile:
+    def __call__(self, locator: ParentLocator, child: RandomAccessFile, /) -> RandomAccessFile:
         """The parent's file, open for reading; raises `ParentNotFoundError` if there is none.
 
         `child` is the file that `locator` was read from: either the one given to `open_disk`, or

@@ -2,6 +2,7 @@
 
 from cloudstack_hyperv.vhd.disk import Disk
 from cloudstack_hyperv.vhd.errors import DiskShrinkError, UnsupportedDiskError
+from cloudstack_hyperv.vhd.partitions import last_partition_end
 from cloudstack_hyperv.vhd.vhd1.create import grow_vhd
 from cloudstack_hyperv.vhd.vhd1.disk import VhdDisk
 from cloudstack_hyperv.vhd.vhdx.disk import VhdxDisk
@@ -11,10 +12,17 @@ _SLICE = 1 << 20
 
 
 def minimum_size(disk: Disk) -> int:
-    """The smallest virtual size at which no byte of content is cut off, in whole sectors.
+    """The smallest safe virtual size in bytes, in whole sectors (MinInternalSize in Hyper-V).
 
-    That is the end of the last sector that does not read as zeros.
+    With a partition table that is where its last partition ends. Without, no byte that is not
+    zero may be cut off.
     """
+    partitions = last_partition_end(disk)
+    return _content_end(disk) if partitions is None else partitions
+
+
+def _content_end(disk: Disk) -> int:
+    """Behind the last sector that does not read as zeros."""
     sector = disk.info.logical_sector_size
     for stored in reversed(list(disk.allocated_ranges())):
         end = stored.offset + stored.length

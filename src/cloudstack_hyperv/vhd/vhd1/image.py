@@ -102,6 +102,22 @@ class VhdImage:
         self._pending.add(block)
         return footer_at
 
+    def move(self, block: int, offset: int | None) -> None:
+        """Let the table name another place for a block, or none; in the file after `flush`."""
+        self._table[block] = UNALLOCATED if offset is None else offset // SECTOR
+        self._pending.add(block)
+
+    def end_of_content(self) -> int:
+        """The offset behind everything that is in use, where the footer may be."""
+        if self.header is None:
+            return self.footer.current_size
+        length = self.bitmap_size + self.block_size
+        ends = [sector * SECTOR + length for sector in self._table if sector != UNALLOCATED]
+        ends += [locator.offset + locator.length for locator in self.header.locators]
+        ends.append((self.footer.data_offset or 0) + dynamic_header.SIZE)
+        ends.append(self.header.table_offset + self.header.max_table_entries * 4)
+        return -(-max(ends) // SECTOR) * SECTOR
+
     def end_of_blocks(self) -> int:
         """The offset of the footer at the end."""
         return max(0, self.file.size() - SIZE) // SECTOR * SECTOR
