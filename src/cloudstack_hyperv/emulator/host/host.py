@@ -46,6 +46,7 @@ from cloudstack_hyperv.emulator.host.summary import Summary
 from cloudstack_hyperv.emulator.host.switch_rows import SwitchRows
 from cloudstack_hyperv.emulator.host.switches import Switches
 from cloudstack_hyperv.emulator.host.system_rows import SystemRows
+from cloudstack_hyperv.emulator.schema import load_schema
 
 _ALWAYS_THERE = frozenset(
     {
@@ -97,7 +98,8 @@ class EmulatedHost:
         self.adapters = Adapters(self.site, self.switches)
         self.performance = Performance(self.site, self.machines, self.adapters, self.inventory)
         self.power.resetting_counters.append(self.performance.account)
-        self.table = ClassTable(self.timeline)
+        schema = load_schema()
+        self.table = ClassTable(self.timeline, schema, schema.for_release(config.release))
         self._make_folders()
         for plan in config.switches:
             self.switches.put(self.switches.build_planned(plan))

@@ -25,6 +25,7 @@ from cloudstack_hyperv.emulator.cim.provider import (
 from cloudstack_hyperv.emulator.host.outcome import JobFailed, Refused
 
 if TYPE_CHECKING:
+    from cloudstack_hyperv.emulator.cim.schema import Schema
     from cloudstack_hyperv.emulator.host.clock import Timeline
 
 RowSource = Callable[[], Iterable[Row]]
@@ -50,7 +51,10 @@ class ServedClass:
         references: Referrer | None = None,
         delete: Deleter | None = None,
         put: Putter | None = None,
+        foreign: frozenset[str] = frozenset(),
     ) -> None:
+        """`foreign` are properties that other releases' class has and this one's does not."""
+        self._foreign = foreign
         self.namespace = namespace
         self.class_name = class_name
         self._timeline = timeline
@@ -70,15 +74,23 @@ class ServedClass:
         """Yield all instances."""
         del class_name
         self._timeline.settle()
+        if self._foreign:
+            return (self._native(row) for row in self._rows())
         return self._rows()
+
+    def _native(self, row: Row) -> Row:
+        """Leave out what this release's class does not have."""
+        if self._foreign.isdisjoint(row.values):
+            return row
+        kept = {name: value for name, value in row.values.items() if name not in self._foreign}
+        return Row(row.class_name, kept)
 
     def find(self, class_name: str, keys: Mapping[str, str]) -> Row | None:
         """Return the instance with these keys, or None."""
         del class_name
         self._timeline.settle()
-        if self._find is not None:
-            return self._find(keys)
-        return find_by_keys(self._rows(), keys)
+        row = find_by_keys(self._rows(), keys) if self._find is None else self._find(keys)
+        return row if row is None else self._native(row)
 
     def invoke(self, call: MethodCall) -> MethodReply | Awaitable[MethodReply]:
         """Carry out a method; a refusal becomes its code."""
@@ -143,10 +155,17 @@ def _same(value: Value, wanted: str) -> bool:
 
 
 class ClassTable:
-    """All classes that one host serves."""
+    """All classes that one host serves.
 
-    def __init__(self, timeline: Timeline) -> None:
+    Subjects fill rows with everything that any release has; what the host's own release lacks,
+    whole classes too, is left out here.  A class or property that no release has is a mistake
+    and is not hidden: the class is refused, the property is for the engine to complain about.
+    """
+
+    def __init__(self, timeline: Timeline, everything: Schema, release: Schema) -> None:
         self._timeline = timeline
+        self._everything = everything
+        self._release = release
         self._served: dict[tuple[str, str], ServedClass] = {}
 
     def serve(
@@ -165,6 +184,15 @@ class ClassTable:
         key = (namespace, class_name.lower())
         if key in self._served:
             raise ValueError(f"{class_name} is served twice")
+        anywhere = self._everything.find(namespace, class_name)
+        if anywhere is None:
+            raise ValueError(f"{class_name} is in no release's schema")
+        here = self._release.find(namespace, class_name)
+        if here is None:
+            return
+        foreign = frozenset(p.name for p in anywhere.properties) - frozenset(
+            p.name for p in here.properties
+        )
         self._served[key] = ServedClass(
             self._timeline,
             namespace,
@@ -175,6 +203,7 @@ class ClassTable:
             references=references,
             delete=delete,
             put=put,
+            foreign=foreign,
         )
 
     def get(self, namespace: str, class_name: str) -> ServedClass | None:

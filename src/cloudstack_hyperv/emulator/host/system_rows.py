@@ -231,7 +231,7 @@ class SystemRows:
             "Msvm_SyntheticDisplayController",
             DISPLAY_GUID,
             "Display Controller",
-            EnabledState=2,
+            EnabledState="2",
             ProtocolSupported=1,
             MaxNumberControlled=1,
             ProtocolDescription="Video",
