@@ -188,24 +188,24 @@ class CimEngine:
         """Do `work` between the interceptors."""
         if not self.interceptors:
             return await _settled(work())
-        interceptors = tuple(self.interceptors)
+        asked: list[Interceptor] = []
         result: object = None
         error: BaseException | None = None
         try:
-            for each in interceptors:
+            for each in tuple(self.interceptors):
+                asked.append(each)
                 result = await each.before(operation)
                 if result is not None:
+                    self._check_answer_of_interceptor(operation, result)
                     break
-            if result is None:
-                result = await _settled(work())
             else:
-                self._check_answer_of_interceptor(operation, result)
-            return result  # type: ignore[return-value]  # a MethodReply for Invoke, else of `work`
+                result = await _settled(work())
+            return result  # type: ignore[return-value]  # what `work` gives, or a MethodReply
         except BaseException as problem:
             error = problem
             raise
         finally:
-            for each in reversed(interceptors):
+            for each in reversed(asked):
                 await each.after(operation, result, error)
 
     def _check_answer_of_interceptor(self, operation: Operation, reply: object) -> None:

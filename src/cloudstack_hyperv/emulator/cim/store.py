@@ -21,7 +21,7 @@ from cloudstack_hyperv.emulator.cim.provider import (
     WmiCode,
 )
 from cloudstack_hyperv.emulator.cim.schema import ClassDef, PropertyDef, Schema, normal_namespace
-from cloudstack_hyperv.emulator.cim.values import ValueChecker
+from cloudstack_hyperv.emulator.cim.values import checker_for
 from cloudstack_hyperv.emulator.cim.wql_values import is_this_server
 
 
@@ -55,7 +55,7 @@ class Store:
     def __init__(self, host: ProviderHost, schema: Schema) -> None:
         self.host = host
         self.schema = schema
-        self.checker = ValueChecker(schema)
+        self.checker = checker_for(schema)
 
     # -- classes ------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ functions a class, not an interpretation of the definition.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
@@ -33,12 +34,20 @@ Check = Callable[[object], str | None]
 """Says what is wrong with a value; None if nothing is.  NULL is always right."""
 
 
+@functools.cache
+def checker_for(schema: Schema) -> ValueChecker:
+    """Return the checker of a schema: one for all hosts of a release."""
+    return ValueChecker(schema)
+
+
 class ValueChecker:
-    """Checks for one release's schema; what it has worked out it keeps."""
+    """Checks for one release's schema; what it has worked out it keeps, so share it."""
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
         self._rows: dict[tuple[str, str], dict[str, Check]] = {}
+        self._parameters: dict[tuple[int, bool], Check] = {}
+        """By identity of the definition, which the schema keeps alive."""
 
     def row(self, row: Row, class_def: ClassDef) -> None:
         """Check a row that a provider yields as an instance of `class_def`; raises ProviderBug."""
@@ -57,14 +66,14 @@ class ValueChecker:
         if (reply.return_value is None) != (method.returns is None):
             raise ProviderBug(f"{where}: ReturnValue {reply.return_value!r}")
         if method.returns is not None and method.returns is not CimType.BOOLEAN:
-            problem = self._scalar(method.returns, class_def.namespace)(reply.return_value)
+            problem = _INTEGERS[method.returns](reply.return_value)
             if problem is not None:
                 raise ProviderBug(f"{where}: ReturnValue: {problem}")
         for name, value in reply.out.items():
             parameter = method.parameter(name)
             if parameter is None or parameter.name != name or not parameter.goes_out:
                 raise ProviderBug(f"{where} has no out parameter {name}")
-            problem = self._check(parameter, class_def.namespace)(value)
+            problem = self._parameter(parameter, class_def.namespace)(value)
             if problem is not None:
                 raise ProviderBug(f"{where}: {name}: {problem}")
 
@@ -83,7 +92,7 @@ class ValueChecker:
                 raise ArgumentFault(where, name, "no such in parameter")
             if parameter.name in found:
                 raise ArgumentFault(where, name, "given twice")
-            problem = self._check(parameter, class_def.namespace, unusable=True)(value)
+            problem = self._parameter(parameter, class_def.namespace, sent=True)(value)
             if problem is not None:
                 raise ArgumentFault(where, parameter.name, problem)
             found[parameter.name] = value
@@ -127,6 +136,13 @@ class ValueChecker:
             }
         return checks
 
+    def _parameter(self, declared: ParameterDef, namespace: str, *, sent: bool = False) -> Check:
+        key = (id(declared), sent)
+        check = self._parameters.get(key)
+        if check is None:
+            check = self._parameters[key] = self._check(declared, namespace, unusable=sent)
+        return check
+
     def _check(
         self, declared: PropertyDef | ParameterDef, namespace: str, *, unusable: bool = False
     ) -> Check:
@@ -141,8 +157,8 @@ class ValueChecker:
         return _array(scalar) if declared.array else _or_null(scalar)
 
     def _scalar(self, cim_type: CimType, namespace: str) -> Check:
-        if cim_type in INTEGER_TYPES:
-            return _integer(cim_type)
+        if cim_type in _INTEGERS:
+            return _INTEGERS[cim_type]
         if cim_type is CimType.REFERENCE:
             return self._reference(namespace)
         return _SIMPLE[cim_type]
@@ -247,6 +263,7 @@ def _real(value: object) -> str | None:
     return f"{value!r} is no real number"
 
 
+_INTEGERS: Final[Mapping[CimType, Check]] = {each: _integer(each) for each in INTEGER_TYPES}
 _SIMPLE: Final[Mapping[CimType, Check]] = {
     CimType.BOOLEAN: _boolean,
     CimType.STRING: _string,
