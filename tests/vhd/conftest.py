@@ -68,8 +68,10 @@ class Libvhdi:
     """libvhdi, which reads chains of differencing disks."""
 
     @staticmethod
-    def read(chain: Sequence[RandomAccessFile]) -> bytes:
-        """The whole disk at the start of `chain`, which goes on with its ancestors."""
+    def read(
+        chain: Sequence[RandomAccessFile], offset: int = 0, length: int | None = None
+    ) -> bytes:
+        """Bytes, all by default, of the disk at the start of `chain`; its ancestors follow."""
         opened: list[pyvhdi.file] = []
         for disk in chain:
             opened.append(pyvhdi.file())
@@ -77,7 +79,8 @@ class Libvhdi:
         for child, parent in itertools.pairwise(opened):
             assert parent.identifier == child.parent_identifier
             child.set_parent(parent)
-        content = opened[0].read_buffer_at_offset(opened[0].get_media_size(), 0)
+        count = opened[0].get_media_size() if length is None else length
+        content = opened[0].read_buffer_at_offset(count, offset)
         assert isinstance(content, bytes)
         return content
 

@@ -162,6 +162,31 @@ def test_a_child_may_be_larger_than_its_parent(disk_format: DiskFormat, folder: 
         folder.child("other", "base", virtual_size=MIB)
 
 
+@pytest.mark.parametrize("sector", [512, 4096])
+def test_chunks_have_sector_bitmaps_of_their_own(sector: int, libvhdi: "Libvhdi") -> None:
+    """A chunk is 2^23 sectors: 4 GiB or 32 GiB."""
+    chunk = sector << 23
+    base, child = MemoryFile(), MemoryFile()
+    create_dynamic(base, 3 * chunk, block_size=MIB, logical_sector_size=sector)
+    with open_disk(base, writable=True) as disk:
+        for number in (1, 2):
+            disk.write(number * chunk - MIB, b"\x01" * (2 * MIB))
+    create_differencing(child, base, relative_path="base", block_size=MIB)
+    with open_disk(child, writable=True, parent_resolver=lambda _locator, _child: base) as disk:
+        disk.write(chunk - sector, b"\x02" * (2 * sector))
+        disk.write(2 * chunk + 5, b"\x03")
+    expected = {}
+    with open_disk(child, parent_resolver=lambda _locator, _child: base) as disk:
+        for number in (1, 2):
+            expected[number * chunk] = disk.read(number * chunk - 2 * MIB, 4 * MIB)
+    model = bytearray(bytes(MIB) + b"\x01" * (2 * MIB) + bytes(MIB))
+    second = bytes(model[: 2 * MIB + 5]) + b"\x03" + bytes(model[2 * MIB + 6 :])
+    model[2 * MIB - sector : 2 * MIB + sector] = b"\x02" * (2 * sector)
+    assert expected == {chunk: model, 2 * chunk: second}
+    for at, content in expected.items():
+        assert libvhdi.read([child, base], at - 2 * MIB, 4 * MIB) == content
+
+
 def test_without_its_parent_a_disk_gives_what_it_has(folder: Folder) -> None:
     folder.base("base", 4 * MIB)
     child = folder.child("child", "base", block_size=MIB)
@@ -322,6 +347,16 @@ def test_merge_of_a_grown_child_grows_the_parent(folder: Folder, qemu: "Qemu") -
     _write(folder, "child", 4 * MIB, b"\x02")
     merge(folder.chain("child", "base"))
     qemu.assert_reads(base, b"\x01" * (2 * MIB) + bytes(2 * MIB) + b"\x02" + bytes(MIB - 1))
+
+
+def test_merge_of_a_grown_vhd(folder: Folder, qemu: "Qemu") -> None:
+    base = folder.base("base", 2 * MIB, disk_format=DiskFormat.VHD)
+    _write(folder, "base", 0, b"\x01" * (2 * MIB))
+    folder.child("child", "base", virtual_size=5 * MIB)
+    _write(folder, "child", 4 * MIB, b"\x02")
+    merge(folder.chain("child", "base"))
+    model = b"\x01" * (2 * MIB) + bytes(2 * MIB) + b"\x02" + bytes(MIB - 1)
+    qemu.assert_reads(base, model, "vpc")
 
 
 def test_merge_of_the_middle_and_reconnecting_the_leaf(folder: Folder) -> None:

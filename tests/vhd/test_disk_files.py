@@ -35,6 +35,13 @@ def test_os_file_refuses_an_existing_path_and_writing_when_read_only(tmp_path: P
         file.pwrite(0, b"x")
 
 
+def test_a_file_that_need_not_be_durable(tmp_path: Path) -> None:
+    with OsFile.create(tmp_path / "file", durable=False) as file:
+        file.pwrite(0, b"x")
+        file.flush()
+        assert file.pread(0, 2) == b"x"
+
+
 def test_memory_file_of_a_huge_size_takes_no_memory() -> None:
     file = MemoryFile()
     file.truncate(1 << 50)

@@ -46,7 +46,8 @@ def convert(
     """Make a fixed or dynamic disk in the empty file `target` that reads as `source` does.
 
     Sector sizes are the source's where the format has them. Without `disk_id` the new disk gets
-    an identity of its own. A differencing source must have been opened with its parents.
+    an identity of its own. A differencing source must have been opened with its parents. A copy
+    that ends with an exception leaves a file that is of no use; removing it is the caller's.
     """
     info = source.info
     if disk_type is DiskType.DIFFERENCING:

@@ -47,19 +47,26 @@ class RandomAccessFile(Protocol):
 
 
 class OsFile:
-    """A file of the operating system. Usable as a context manager."""
+    """A file of the operating system. Usable as a context manager.
 
-    def __init__(self, path: str | os.PathLike[str], *, writable: bool = False) -> None:
+    Without `durable`, `flush` does not wait for the medium: for files that need not outlive a
+    power failure, such as those of an emulated host.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, writable: bool = False, durable: bool = True
+    ) -> None:
         """Open an existing file; raises `OSError` as `os.open` does."""
+        self._durable = durable
         self.path = Path(path)
         self.writable = writable
         self._fd = os.open(self.path, os.O_RDWR if writable else os.O_RDONLY)
 
     @classmethod
-    def create(cls, path: str | os.PathLike[str]) -> Self:
+    def create(cls, path: str | os.PathLike[str], *, durable: bool = True) -> Self:
         """Make a new, empty, writable file; an existing one raises `FileExistsError`."""
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666))
-        return cls(path, writable=True)
+        return cls(path, writable=True, durable=durable)
 
     def pread(self, offset: int, length: int) -> bytes:
         """See `RandomAccessFile`."""
@@ -94,7 +101,8 @@ class OsFile:
 
     def flush(self) -> None:
         """See `RandomAccessFile`."""
-        os.fdatasync(self._fd)
+        if self._durable:
+            os.fdatasync(self._fd)
 
     def close(self) -> None:
         """Close the descriptor; a second call does nothing."""

@@ -13,10 +13,12 @@ from itertools import pairwise
 
 from cloudstack_hyperv.vhd.copying import SLICE
 from cloudstack_hyperv.vhd.disk import Disk, Extent, ExtentKind, Progress
-from cloudstack_hyperv.vhd.errors import DiskParameterError, UnsupportedDiskError
+from cloudstack_hyperv.vhd.errors import DiskParameterError
 from cloudstack_hyperv.vhd.files import RandomAccessFile
 from cloudstack_hyperv.vhd.info import DiskFormat
 from cloudstack_hyperv.vhd.opening import check_parent, open_alone
+from cloudstack_hyperv.vhd.vhd1.create import grow_vhd
+from cloudstack_hyperv.vhd.vhd1.disk import VhdDisk
 from cloudstack_hyperv.vhd.vhdx.disk import VhdxDisk
 from cloudstack_hyperv.vhd.vhdx.items import change_items, virtual_disk_items
 from cloudstack_hyperv.vhd.vhdx.metadata import PHYSICAL_SECTOR_SIZE, VIRTUAL_DISK_ID
@@ -56,11 +58,12 @@ def merge(
 
 
 def _take_size(target: Disk, virtual_size: int) -> None:
-    if not isinstance(target, VhdxDisk):
-        raise UnsupportedDiskError("VHDs of different sizes cannot be merged")
-    if virtual_size < target.virtual_size:
-        target.write_zeroes(virtual_size, target.virtual_size - virtual_size)
-    resize_vhdx(target.require_writable(), virtual_size)
+    if isinstance(target, VhdDisk):
+        grow_vhd(target.require_writable(), virtual_size)
+    elif isinstance(target, VhdxDisk):
+        if virtual_size < target.virtual_size:
+            target.write_zeroes(virtual_size, target.virtual_size - virtual_size)
+        resize_vhdx(target.require_writable(), virtual_size)
 
 
 def _layered(layers: Sequence[Disk], offset: int, length: int) -> Iterator[tuple[Disk, Extent]]:

@@ -7,6 +7,8 @@ start outlives the moment in which the one at the end is overwritten.
 """
 
 from array import array
+from bisect import bisect_right
+from itertools import pairwise
 from sys import byteorder
 
 from cloudstack_hyperv.vhd.errors import CorruptDiskError
@@ -159,18 +161,23 @@ class VhdImage:
 
     def _check_blocks(self, header: DynamicHeader) -> None:
         """Blocks lie in the file and overlap neither each other nor the structures."""
-        taken = [
+        length = self.bitmap_size + self.block_size
+        offsets = sorted(sector * SECTOR for sector in self._table if sector != UNALLOCATED)
+        if offsets and offsets[-1] + length > self.file.size():
+            raise CorruptDiskError("a block lies outside the file")
+        for first, second in pairwise(offsets):
+            if second < first + length:
+                raise CorruptDiskError(f"two blocks overlap at {second}")
+        structures = [
             (0, SIZE),
             (self.footer.data_offset or 0, dynamic_header.SIZE),
             (header.table_offset, len(self._table) * 4),
         ]
-        length = self.bitmap_size + self.block_size
-        taken += [(sector * SECTOR, length) for sector in self._table if sector != UNALLOCATED]
-        taken.sort()
+        structures.sort()
         end = 0
-        for offset, size in taken:
-            if offset < end:
+        for offset, size in structures:
+            # The first block that ends behind the start of the structure.
+            block = bisect_right(offsets, offset - length)
+            if offset < end or (block < len(offsets) and offsets[block] < offset + size):
                 raise CorruptDiskError(f"two structures overlap at {offset}")
             end = offset + size
-        if end > self.file.size():
-            raise CorruptDiskError("a block lies outside the file")

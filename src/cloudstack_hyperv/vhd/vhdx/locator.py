@@ -15,6 +15,7 @@ VHDX_LOCATOR = UUID("B04AEFB7-D19E-4A81-B789-25B8E9445913")
 _HEADER = struct.Struct("<16sHH")
 _ENTRY = struct.Struct("<IIHH")
 _MAX_VALUE = 0xFFFF
+_MAX_ENTRIES = 64
 
 
 def encode_locator(locator: ParentLocator) -> bytes:
@@ -69,6 +70,9 @@ def decode_locator(item: bytes) -> ParentLocator:
     kind, _reserved, count = _HEADER.unpack_from(item)
     if UUID(bytes_le=kind) != VHDX_LOCATOR:
         raise UnsupportedDiskError(f"parent locator of type {UUID(bytes_le=kind)}")
+    if count > _MAX_ENTRIES:
+        # Entries may share their bytes, so that a small item could ask for gigabytes of text.
+        raise CorruptDiskError(f"a parent locator with {count} entries")
     if _HEADER.size + count * _ENTRY.size > len(item):
         raise CorruptDiskError("the parent locator is cut short")
     pairs: dict[str, str] = {}
