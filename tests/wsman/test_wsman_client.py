@@ -197,6 +197,17 @@ async def test_an_unknown_class_in_a_query_is_not_a_refused_query() -> None:
         assert len(host.requests) == 1
 
 
+async def test_a_class_that_is_not_there_is_told_from_an_object_that_is_not() -> None:
+    gone = Answer(fault_body("a:DestinationUnreachable", 2150858770), 500)
+    async with on_stage(plays(gone)) as (client, _):
+        with pytest.raises(UnknownClass):
+            await client.enumerate("MSCluster_Node", namespace="root/mscluster")
+        with pytest.raises(NotFound):
+            await client.query(wql.Associators(VM))
+        with pytest.raises(NotFound):
+            await client.get(VM)
+
+
 async def test_invoke_sends_references_instances_and_arrays() -> None:
     output = (
         f'<p:AddResourceSettings_OUTPUT xmlns:p="{V2}Msvm_VirtualSystemManagementService"'

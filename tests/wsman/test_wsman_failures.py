@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from tests.wsman.scripted_host import V2, Answer, Request, fault_body, machine, soap, whole
 from tests.wsman.stage import SERVICE, VM, login, on_stage, plays
 
@@ -99,9 +102,22 @@ async def test_a_connection_that_the_host_closed_while_idle_costs_a_call_nothing
         assert len(host.requests) == 3
 
 
-async def test_a_large_call_that_breaks_while_it_is_sent_had_no_effect() -> None:
-    """The host reads the head, then closes: it cannot have the whole request."""
+@pytest.mark.parametrize(
+    ("https", "error", "message"),
+    [
+        (False, HostUnreachable, "before the request was sent"),
+        (True, ConnectionLost, "127.0.0.1"),
+    ],
+)
+async def test_a_large_call_that_breaks_while_it_is_sent(
+    https: bool, error: type[WsmanError], message: str, tmp_path: Path
+) -> None:
+    """The host reads the head, then closes: over plain TCP it cannot have the whole request."""
     calls = 0
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal calls
@@ -109,14 +125,18 @@ async def test_a_large_call_that_breaks_while_it_is_sent_had_no_effect() -> None
         await reader.readuntil(b"\r\n\r\n")
         writer.transport.abort()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1024)
+    server = await asyncio.start_server(
+        serve, "127.0.0.1", 0, limit=1024, ssl=tls if https else None
+    )
     port = server.sockets[0].getsockname()[1]
     client = WsmanClient(
-        Endpoint("127.0.0.1", port, https=False), login(AuthScheme.BASIC), default_timeout=5
+        Endpoint("127.0.0.1", port, https=https, ca_file=tmp_path / "ca.pem"),
+        login(AuthScheme.BASIC),
+        default_timeout=5,
     )
-    huge = EmbeddedInstance("Msvm_X", {"Notes": ["x" * 30_000_000]})
+    huge = EmbeddedInstance("Msvm_X", {"Notes": ["x" * 12_000_000]})
     async with server:
-        with pytest.raises(HostUnreachable, match="before the request was sent"):
+        with pytest.raises(error, match=message):
             await client.invoke(SERVICE, "DefineSystem", {"SystemSettings": huge})
         await client.close()
     assert calls == 1, "it was a new connection: no second try"
@@ -149,7 +169,7 @@ async def test_the_host_is_told_a_time_that_ends_before_ours() -> None:
 
 async def test_waiting_for_a_free_connection_ends_without_effect() -> None:
     async def script(_: Request) -> Answer:
-        await asyncio.sleep(1)
+        await asyncio.sleep(0.4)
         return Answer(DONE)
 
     async with on_stage(script, max_connections=1) as (client, host):

@@ -38,8 +38,10 @@ from cloudstack_hyperv.wsman.errors import (
     DeadlineExceeded,
     EnumerationLost,
     HostUnreachable,
+    NotFound,
     ProtocolViolation,
     QueryRefused,
+    UnknownClass,
     WsmanError,
 )
 from cloudstack_hyperv.wsman.login_guard import LoginGuard
@@ -106,7 +108,7 @@ class WsmanClient:
     def __repr__(self) -> str:
         return (
             f"<WsmanClient {self._endpoint.url} {self._credentials.scheme}"
-            f" as {self._credentials.username!r}: {self._pool!r}>"
+            f" as {self._credentials.username!r}: {self._pool}>"
         )
 
     def use_credentials(self, credentials: Credentials) -> None:
@@ -212,6 +214,11 @@ class WsmanClient:
             return await self._pages(uri, wql, deadline)
         except EnumerationLost:
             return await self._pages(uri, wql, deadline)
+        except NotFound as error:
+            if wql is not None:
+                raise
+            # No object was named: what is not there (DestinationUnreachable) is the class.
+            raise UnknownClass(error.detail) from error
 
     async def _pages(self, uri: str, wql: str | None, deadline: Deadline) -> list[Instance]:
         size = self._max_elements

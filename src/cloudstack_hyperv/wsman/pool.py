@@ -39,7 +39,7 @@ class ConnectionPool:
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         return f"{len(self._idle)} idle, {len(self._active)} active of {self._maximum}"
 
     @asynccontextmanager
