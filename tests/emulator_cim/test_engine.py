@@ -221,6 +221,22 @@ async def test_a_reference_to_an_unknown_class_is_a_bug(engine: CimEngine, host:
         await engine.instances(V2, "Msvm_SettingsDefineState")
 
 
+async def test_a_reference_with_half_a_key_is_a_bug(engine: CimEngine, host: Any) -> None:
+    row = host.providers[V2, "Msvm_SettingsDefineState"].table[0]
+    row.values["ManagedElement"] = ObjectPath.of("Msvm_ComputerSystem", Name=GUID)
+    with pytest.raises(ProviderBug, match="another key than CreationClassName, Name"):
+        await engine.instances(V2, "Msvm_SettingsDefineState")
+
+
+async def test_a_client_may_send_a_reference_with_half_a_key(engine: CimEngine) -> None:
+    partial = ObjectPath.of("Msvm_ComputerSystem", Name=GUID)  # go-wsman does to DestroySystem
+    key = {"CreationClassName": SERVICE}
+    reply = await engine.invoke(
+        V2, SERVICE, key, "DestroySystem", {"AffectedSystem": partial}, CALLER
+    )
+    assert reply.return_value == 32770  # the small host does not model it
+
+
 @pytest.mark.parametrize(
     ("reply", "problem"),
     [

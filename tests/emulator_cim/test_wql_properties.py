@@ -187,23 +187,25 @@ def test_any_order_of_wql_words_is_read_or_refused(words: list[str]) -> None:
 
 # -- meaning ------------------------------------------------------------------------------------
 
-CLASS = compile_classes(
+CLASSES = compile_classes(
     MofReader().read(
         mof_files()["qualifiers.mof"]
         + """
         #pragma namespace ("root/test")
         class T {
             [Key] string K; string S; sint32 N; real64 R; boolean B; datetime D;
-            [Interval] datetime I; string Other;
+            [Interval] datetime I; string Other; [EmbeddedInstance("T")] string E;
         };
+        class U : T { };
         """,
         "test.mof",
     )
-)[0]
+)
+CLASS = CLASSES[0]
 AROUND = Surroundings(
     "HV01",
     "root/test",
-    Schema([CLASS]),
+    Schema(CLASSES),
     lambda row: ObjectPath("T", (("K", str(row.values["K"])),), "root/test", "HV01"),
 )
 SHORT = st.text(alphabet="abAB%_[]^-", max_size=4)
@@ -309,6 +311,14 @@ def test_conditions_mean_what_a_plain_evaluator_says(condition: Condition, row: 
 def test_any_condition_is_evaluated_or_refused(condition: Condition, row: Row) -> None:
     with contextlib.suppress(CimFault):
         assert compile_condition(condition, CLASS, AROUND)(row) in {True, False, None}
+
+
+@pytest.mark.parametrize(
+    ("inner", "expected"), [(None, None), (Row("T", {}), False), (Row("U", {}), True)]
+)
+def test_isa_asks_for_the_class_of_an_embedded_object(inner: Row | None, expected: bool) -> None:
+    test = compile_condition(IsA(Name("e"), "u"), CLASS, AROUND)
+    assert test(Row("T", {"K": "1", "E": inner})) is expected
 
 
 # -- LIKE -----------------------------------------------------------------------------------------

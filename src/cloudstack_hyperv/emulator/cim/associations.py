@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from cloudstack_hyperv.cim import ObjectPath
+from cloudstack_hyperv.emulator.cim.errors import ProviderBug
 from cloudstack_hyperv.emulator.cim.provider import CimFault, Row, WmiCode
 from cloudstack_hyperv.emulator.cim.schema import ClassDef
 from cloudstack_hyperv.emulator.cim.store import Store
@@ -126,7 +127,7 @@ class Associations:
         except CimFault as problem:
             if problem.code == WmiCode.NOT_FOUND:
                 return  # the association outlived its end; WMI leaves such ends out
-            raise
+            raise ProviderBug(f"an association leads to {target}: {problem}") from problem
         found.setdefault(self._store.path_of(home, row), (class_def.namespace, row))
 
 

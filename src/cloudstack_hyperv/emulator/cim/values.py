@@ -105,7 +105,7 @@ class ValueChecker:
             declared = class_def.property(name)
             if declared is None:
                 raise ArgumentFault(class_def.name, name, "no such property")
-            problem = self._check(declared, class_def.namespace)(value)
+            problem = self._check(declared, class_def.namespace, sent=True)(value)
             if problem is not None:
                 raise ArgumentFault(class_def.name, declared.name, problem)
             found[declared.name] = value
@@ -140,55 +140,64 @@ class ValueChecker:
         key = (id(declared), sent)
         check = self._parameters.get(key)
         if check is None:
-            check = self._parameters[key] = self._check(declared, namespace, unusable=sent)
+            check = self._parameters[key] = self._check(declared, namespace, sent=sent)
         return check
 
     def _check(
-        self, declared: PropertyDef | ParameterDef, namespace: str, *, unusable: bool = False
+        self, declared: PropertyDef | ParameterDef, namespace: str, *, sent: bool = False
     ) -> Check:
         if declared.octet_string:
             return _octets
         if declared.embedded_class is not None:
-            scalar = self._embedded(declared.embedded_class, namespace, unusable=unusable)
+            scalar = self._embedded(declared.embedded_class, namespace, sent=sent)
         elif declared.cim_type is CimType.DATETIME and isinstance(declared, PropertyDef):
             scalar = _interval if declared.interval else _timestamp
         else:
-            scalar = self._scalar(declared.cim_type, namespace)
+            scalar = self._scalar(declared.cim_type, namespace, sent=sent)
         return _array(scalar) if declared.array else _or_null(scalar)
 
-    def _scalar(self, cim_type: CimType, namespace: str) -> Check:
+    def _scalar(self, cim_type: CimType, namespace: str, *, sent: bool) -> Check:
         if cim_type in _INTEGERS:
             return _INTEGERS[cim_type]
         if cim_type is CimType.REFERENCE:
-            return self._reference(namespace)
+            return self._reference(namespace, sent=sent)
         return _SIMPLE[cim_type]
 
-    def _reference(self, namespace: str) -> Check:
+    def _reference(self, namespace: str, *, sent: bool) -> Check:
+        """Check a path: that its class exists and, if it is ours, that its key is whole.
+
+        What a client may leave out of a reference is for the method to judge.
+        """
+
         def check(value: object) -> str | None:
             if not isinstance(value, ObjectPath):
                 return f"{value!r} is no object path"
-            if self._schema.find(value.namespace or namespace, value.class_name) is None:
+            found = self._schema.find(value.namespace or namespace, value.class_name)
+            if found is None:
                 return f"a path to the unknown class {value.class_name}"
+            names = sorted(name.lower() for name, _ in value.keys)
+            if not sent and found.keys and names != sorted(key.lower() for key in found.keys):
+                return f"a path with another key than {', '.join(found.keys)}: {value}"
             return None
 
         return check
 
-    def _embedded(self, wanted: str, namespace: str, *, unusable: bool) -> Check:
-        """Check an embedded instance: a row of the class, of one below it or of one above it.
+    def _embedded(self, wanted: str, namespace: str, *, sent: bool) -> Check:
+        """Check an embedded instance: of the class or one below it, with the right properties.
 
-        A client may name a superclass of what it means (`Msvm_ResourceAllocationSettingData` for
-        a disk image), and a class may stand for any other in an open one.
+        A client may send any class that exists, and what could not be read: libvirt names
+        `Msvm_ResourceAllocationSettingData` for a disk image, and the method judges it.
         """
 
         def check(value: object) -> str | None:
-            if unusable and isinstance(value, UnusableInstance):
+            if sent and isinstance(value, UnusableInstance):
                 return None
             if not isinstance(value, Row):
                 return f"{value!r} is no instance"
             found = self._schema.find(namespace, value.class_name)
             if found is None:
                 return f"an instance of the unknown class {value.class_name}"
-            if not unusable and not self._schema.is_a(namespace, value.class_name, wanted):
+            if not sent and not self._schema.is_a(namespace, value.class_name, wanted):
                 return f"{value.class_name} is no {wanted}"
             problem = self._row_problem(value, found)
             return None if problem is None else f"{found.name}.{problem}"
