@@ -113,7 +113,10 @@ class DiskWork:
         info = self._disks.info(path, verb)
         if size % info.logical_sector_size:
             raise file_failure(verb, path, "Not a whole sector.", Hresult.INVALID_PARAMETER)
-        if info.type is vhd.DiskType.DIFFERENCING or has_checkpoint_child(place.local):
+        # A VHDX that is a child may grow (OpenStack does so with its copy-on-write roots), a VHD
+        # may not, and nothing that somebody stands on may.
+        is_old_child = info.type is vhd.DiskType.DIFFERENCING and info.format is vhd.DiskFormat.VHD
+        if is_old_child or has_checkpoint_child(place.local):
             reason = "The disk is part of a differencing chain."
             raise file_failure(verb, path, reason, Hresult.NOT_SUPPORTED)
         with self._disks.opened(path, verb, writable=True) as disk:

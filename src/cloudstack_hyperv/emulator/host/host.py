@@ -18,6 +18,7 @@ from cloudstack_hyperv.cim.constants import (
 )
 from cloudstack_hyperv.emulator.cim.provider import Provider
 from cloudstack_hyperv.emulator.host.adapters import Adapters
+from cloudstack_hyperv.emulator.host.associations import Associations
 from cloudstack_hyperv.emulator.host.clock import Clock, SystemClock, Timeline
 from cloudstack_hyperv.emulator.host.config import GuestScript, HostConfig
 from cloudstack_hyperv.emulator.host.connections import PortFeatures
@@ -177,6 +178,15 @@ class EmulatedHost:
                 ),
             },
         )
+        Associations(
+            self.site,
+            self.machines,
+            self.switches,
+            systems,
+            network,
+            self.services,
+            self.inventory,
+        ).register(self.table)
         self.table.serve(
             MOUNTED, self.images.mounted, methods={"DetachVirtualHardDisk": self.images.detach}
         )

@@ -34,6 +34,8 @@ SERVICES: dict[str, tuple[str, str]] = {
     "Msvm_TerminalService": ("terminal", "Hyper-V Terminal Service"),
     "Msvm_MetricService": ("MetricService", "Hyper-V Metric Service"),
     "Msvm_ReplicationService": ("ReplicationService", "Hyper-V Replication Service"),
+}
+SERVICES_SINCE_2012_R2: dict[str, tuple[str, str]] = {
     "Msvm_ResourcePoolConfigurationService": (
         "rpcs",
         "Hyper-V Resource Pool Configuration Service",
@@ -95,9 +97,12 @@ class Services:
     @property
     def names(self) -> dict[str, tuple[str, str]]:
         """Name and caption of each service that this release has, by class."""
+        names = dict(SERVICES)
+        if self._site.profile.is_2012_r2_or_newer:
+            names.update(SERVICES_SINCE_2012_R2)
         if self._site.profile.is_2016_or_newer:
-            return {**SERVICES, **SERVICES_SINCE_2016}
-        return SERVICES
+            names.update(SERVICES_SINCE_2016)
+        return names
 
     def row(self, class_name: str) -> Row:
         """Return the one instance of a service class."""

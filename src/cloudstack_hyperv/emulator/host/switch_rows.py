@@ -149,18 +149,29 @@ class SwitchRows:
 
     def ports(self) -> Iterator[Row]:
         """Yield Msvm_EthernetSwitchPort."""
+        return (port for _, port in self.cables_with_ports())
+
+    def cables_with_ports(self) -> Iterator[tuple[Cable, Row]]:
+        """Yield each cable with the switch port it is plugged into."""
         for cable in self.cables():
-            yield _port_row(
-                PORT,
-                SWITCH,
-                cable.switch.guid,
-                f"Microsoft:{cable.port_guid}",
-                cable.name,
-                cable.mac,
-                Name=cable.port_guid,
-                Caption="Ethernet Switch Port",
-                Description="Microsoft Virtual Ethernet Switch Port",
+            yield (
+                cable,
+                _port_row(
+                    PORT,
+                    SWITCH,
+                    cable.switch.guid,
+                    f"Microsoft:{cable.port_guid}",
+                    cable.name,
+                    cable.mac,
+                    Name=cable.port_guid,
+                    Caption="Ethernet Switch Port",
+                    Description="Microsoft Virtual Ethernet Switch Port",
+                ),
             )
+
+    def ports_of(self, machine: Machine) -> Iterator[Row]:
+        """Yield the live network adapters of a machine."""
+        return (machine_port(machine, nic) for nic in machine.settings.nics)
 
     def external_port(self, nic: PhysicalNic) -> Row:
         """Return a physical card as Msvm_ExternalEthernetPort."""
