@@ -124,6 +124,34 @@ def test_impossible_combinations_are_refused(credentials: Credentials, message: 
         WsmanClient(Endpoint("hv1", https=False), credentials)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"host": ""},
+        {"host": "a b"},
+        {"host": "a/b"},
+        {"host": "a\r\nX: y"},
+        {"server_name": "a\n"},
+        {"path": "wsman"},
+        {"path": "/ws man"},
+        {"path": "/w HTTP/1.1\r\nX: y"},
+        {"port": 65536},
+        {"port": -1},
+        {"certificate_sha256": "ab:cd"},
+        {"certificate_sha256": "g" * 64},
+    ],
+)
+def test_endpoints_that_are_none(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"not a|not the"):
+        Endpoint(**{"host": "hv1", **wrong})
+
+
+def test_the_forms_of_an_endpoint() -> None:
+    assert Endpoint("hv1").url == "https://hv1:5986/wsman"
+    assert Endpoint("fe80::1%eth0", https=False).url == "http://[fe80::1%eth0]:5985/wsman"
+    assert Endpoint("10.1.1.1", 8000, server_name="hv1.example.org").name == "hv1.example.org"
+
+
 def test_secrets_are_in_no_repr() -> None:
     credentials = Credentials(
         AuthScheme.CERTIFICATE, USER, PASSWORD, private_key_password="key-secret"

@@ -6,6 +6,7 @@ Both are values that compare equal when nothing changed.  Secrets stay out of ev
 from __future__ import annotations
 
 import enum
+import re
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,12 @@ from typing import Final
 
 HTTP_PORT: Final = 5985
 HTTPS_PORT: Final = 5986
+_HIGHEST_PORT: Final = 65535
+
+_HOST = re.compile(r"[A-Za-z0-9._:%-]+")
+"""Names (international ones in their xn-- form), IPv4 and IPv6 addresses with a zone."""
+_PATH = re.compile(r"/[!-~]*")
+_FINGERPRINT = re.compile(r"[0-9A-Fa-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +41,19 @@ class Endpoint:
     """Name in the certificate and in the Kerberos service principal, where it is not `host`."""
     ca_file: Path | None = None
     certificate_sha256: str = ""
+    """64 hex digits, colons allowed."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for what cannot stand in a request line or header."""
+        if not _HOST.fullmatch(self.host) or not _HOST.fullmatch(self.name):
+            raise ValueError(f"not a host name or address: {self.host!r} {self.server_name!r}")
+        if not _PATH.fullmatch(self.path):
+            raise ValueError(f"not the path of a URL: {self.path!r}")
+        if not 0 <= self.port <= _HIGHEST_PORT:
+            raise ValueError(f"not a port: {self.port}")
+        pin = self.certificate_sha256.replace(":", "")
+        if pin and not _FINGERPRINT.fullmatch(pin):
+            raise ValueError(f"not a SHA-256 fingerprint: {self.certificate_sha256!r}")
 
     @property
     def name(self) -> str:
