@@ -1,0 +1,1 @@
+"""The connected door: the agent dials the management server, as CloudStack's KVM agent does."""
