@@ -28,7 +28,7 @@ from cloudstack_hyperv.storage.host_files import (
     VolumeSpace,
 )
 from cloudstack_hyperv.storage.leftovers import TemporaryFiles
-from cloudstack_hyperv.vhd import NotADiskError, create_dynamic, open_disk
+from cloudstack_hyperv.vhd import create_dynamic, open_disk
 from cloudstack_hyperv.vhd.files import OsFile
 
 MIB = 1 << 20
@@ -134,8 +134,8 @@ async def test_what_is_no_disk_leaves_nothing(places: Places) -> None:
     (places.store / "a.vhdx").write_bytes(b"<html>404</html>" * 1000)
     (places.store / "b.vhdx.gz").write_bytes(gzip.compress(b"no disk" * 100000))
     (places.store / "c.vhdx.gz").write_bytes(gzip.compress(b"vhdxfile" * 100)[:-5])
-    for name, error in (("a.vhdx", NotADiskError), ("b.vhdx.gz", NotADiskError)):
-        with pytest.raises(error):
+    for name in ("a.vhdx", "b.vhdx.gz"):
+        with pytest.raises(CopyRefused, match=r"vhdx: "):
             await places.copier.copy_disk(places.source(name), FINAL, what="t")
     with pytest.raises(BadArchive):
         await places.copier.copy_disk(places.source("c.vhdx.gz"), FINAL, what="t")

@@ -15,7 +15,7 @@ from cloudstack_hyperv.storage.host_files import (
     PathNotReachable,
 )
 from cloudstack_hyperv.storage.windows_paths import BadWindowsPath
-from cloudstack_hyperv.vhd import NotADiskError, create_dynamic
+from cloudstack_hyperv.vhd import VhdError, create_dynamic
 from cloudstack_hyperv.vhd.files import OsFile
 
 
@@ -176,7 +176,7 @@ async def test_a_disk_describes_itself(files: FolderFiles, tmp_path: Path) -> No
         create_dynamic(file, 5 << 30)
     assert (await files.disk_info("C:\\A.VHDX")).virtual_size == 5 << 30
     await write_file(files, "C:\\b.vhdx", b"no disk at all")
-    with pytest.raises(NotADiskError):
+    with pytest.raises(VhdError):
         await files.disk_info("C:\\b.vhdx")
 
 

@@ -16,7 +16,6 @@ import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from cloudstack_hyperv.cim import ObjectPath
 from cloudstack_hyperv.cim.constants import NAMESPACE_CIMV2
 from cloudstack_hyperv.hypervisor.errors import HypervisorError, WrongState, translated
 from cloudstack_hyperv.storage.windows_paths import BadWindowsPath, relative_to
@@ -164,11 +163,10 @@ async def check_management_service(client: CimClient) -> None:
     Raises HypervisorError (HostUnavailable when it cannot be reached or refuses the login,
     WrongState when the service does not run).
     """
-    target = ObjectPath.of(_SERVICE, CreationClassName=_SERVICE)
     with translated("ask Hyper-V's management service"):
         rows = await client.enumerate(_SERVICE)
     if not rows:
-        raise WrongState(f"the host has no {target.class_name}: Hyper-V is not installed")
+        raise WrongState(f"the host has no {_SERVICE}: Hyper-V is not installed")
     if rows[0].boolean("Started") is False:
         raise WrongState("Hyper-V's management service (VMMS) is not started on the host")
 

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from cloudstack_hyperv.cim.constants import NAMESPACE_CIMV2, SummaryField
+from cloudstack_hyperv.cim.constants import NAMESPACE_CIMV2
 from cloudstack_hyperv.hypervisor.errors import HypervisorError, translated
 from cloudstack_hyperv.wsman.api import CimClient, Instance
 from cloudstack_hyperv.wsman.protocol.wql import Select
@@ -36,17 +36,6 @@ _NIC_NAME: Final = re.compile(
 )
 _PERFORMANCE_NAME: Final = str.maketrans({"\\": "-", "/": "-", "(": "[", ")": "]", "#": "_"})
 UINT32: Final = 1 << 32
-
-SUMMARY_FIELDS: Final = (
-    SummaryField.NAME,
-    SummaryField.ELEMENT_NAME,
-    SummaryField.NOTES,
-    SummaryField.NUMBER_OF_PROCESSORS,
-    SummaryField.ENABLED_STATE,
-    SummaryField.PROCESSOR_LOAD,
-    SummaryField.MEMORY_USAGE,
-    SummaryField.MEMORY_AVAILABLE,
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ from cloudstack_hyperv.storage.host_files import (
 from cloudstack_hyperv.storage.leftovers import TemporaryFiles
 from cloudstack_hyperv.storage.progress import Progress
 from cloudstack_hyperv.storage.windows_paths import file_name, parent_folder
-from cloudstack_hyperv.vhd import DiskInfo, DiskType
+from cloudstack_hyperv.vhd import DiskInfo, DiskType, VhdError
 
 log = structlog.get_logger(__name__)
 
@@ -112,8 +112,9 @@ class Copier:
     ) -> DiskInfo:
         """Copy (and unpack) a disk to `final_path` and return its metadata.
 
-        Raises HostFileExists if `final_path` exists, CopyRefused for a source with a parent or
-        a wrong checksum, VhdError for what is no disk, NoSpaceLeft before or while it is written.
+        Raises HostFileExists if `final_path` exists, CopyRefused for what is no disk of the
+        format that `final_path` ends with, has a parent or a wrong checksum, NoSpaceLeft before
+        or while it is written.
         """
         async with self.parallel:
             status = await _existing(source)
@@ -138,6 +139,31 @@ class Copier:
                     raise
         log.info("copied", what=what, path=final_path, virtual_size=written.virtual_size)
         return written
+
+    async def copy_file(
+        self,
+        source: SourceFile,
+        final_path: str,
+        *,
+        what: str,
+        checksum: Checksum | None = None,
+    ) -> int:
+        """Copy a file that is no disk, byte by byte, and return its size; raises as copy_disk."""
+        async with self.parallel:
+            status = await _existing(source)
+            await self._must_be_free(final_path)
+            with self.temporary.beside(final_path) as temporary_path:
+                writer = await self._begin(source, status, temporary_path, None)
+                try:
+                    content = _Content(source, status.size, checksum, Progress(what))
+                    await content.copy_to(writer)
+                    content.check(file_name(source.path))
+                    await writer.commit(final_path)
+                except BaseException:
+                    await writer.abort()
+                    raise
+        log.info("copied", what=what, path=final_path, bytes=status.size)
+        return status.size
 
     async def write_file(self, final_path: str, content: bytes) -> None:
         """Write a small new file; raises HostFileExists."""
@@ -176,8 +202,11 @@ class Copier:
 
 
 async def trusted_disk(files: HostFiles, path: str) -> DiskInfo:
-    """Read a disk's metadata; raises CopyRefused if it names a parent, VhdError if it is none."""
-    info = await files.disk_info(path)
+    """Read a disk's metadata; raises CopyRefused if it is none or names a parent."""
+    try:
+        info = await files.disk_info(path)
+    except VhdError as error:
+        raise CopyRefused(f"{path}: {error}") from error
     if info.type is DiskType.DIFFERENCING or info.parent is not None:
         raise CopyRefused(f"{path} is a differencing disk: what its parent is cannot be trusted")
     return info

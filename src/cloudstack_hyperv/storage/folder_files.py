@@ -30,8 +30,8 @@ from cloudstack_hyperv.storage.host_files import (
     HostFileNotFound,
     VolumeSpace,
 )
-from cloudstack_hyperv.storage.windows_paths import BadWindowsPath, join_path
-from cloudstack_hyperv.vhd import DiskInfo, read_info
+from cloudstack_hyperv.storage.windows_paths import BadWindowsPath, file_name, join_path
+from cloudstack_hyperv.vhd import DiskInfo, format_of_name, read_info
 from cloudstack_hyperv.vhd.files import Buffer
 
 
@@ -137,7 +137,9 @@ class FolderFiles:
 
     def _disk_info(self, path: str) -> DiskInfo:
         with self._open(path) as descriptor, translated(path):
-            return read_info(OpenFile(descriptor))
+            # By the name, as Windows does: a guest could write another format's signature into the
+            # first sector of a fixed VHD.
+            return read_info(OpenFile(descriptor), disk_format=format_of_name(file_name(path)))
 
     def _space(self, path: str) -> VolumeSpace:
         with self._open(path, os.O_RDONLY) as descriptor, translated(path):

@@ -1,0 +1,153 @@
+"""What the storage handlers keep of a host, in `HostMemory` under "storage access".
+
+    stores       the configured stores
+    temporary    names of files that this process is making on the host and in stores
+    copies       how many copies may run at once
+    pools        folder of each pool by uuid, as commands told it
+
+The last can be rebuilt: Startup, ModifyStoragePool and every object on primary storage tell it,
+and the local pool's uuid follows from the host's address and folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import uuid
+from dataclasses import dataclass, field
+from typing import Final
+
+from cloudstack_hyperv.config import MountSettings
+from cloudstack_hyperv.hypervisor.inventory import read_default_disk_folder
+from cloudstack_hyperv.messages.objects.storage import (
+    DataStoreTO,
+    PrimaryDataStoreTO,
+    StorageFilerTO,
+)
+from cloudstack_hyperv.resource.context import HostContext
+from cloudstack_hyperv.storage.copying import Copier
+from cloudstack_hyperv.storage.folder_files import FolderFiles
+from cloudstack_hyperv.storage.leftovers import TemporaryFiles, owner_mark
+from cloudstack_hyperv.storage.locations import folder_of, pool_folder, store_url
+from cloudstack_hyperv.storage.stores import Store, Stores
+from cloudstack_hyperv.storage.windows_paths import (
+    BadWindowsPath,
+    checked_path,
+    folded,
+    path_key,
+    split_path,
+)
+
+_MEMORY: Final = "storage access"
+_LOCAL_POOLS: Final = uuid.UUID("6f0e7c52-6a54-4c0e-9df5-3f1c5a2d7b90")
+"""Namespace of the local pools' name-based uuids."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecondaryFiles:
+    """A secondary store that we read and write ourselves."""
+
+    store: Store
+    files: FolderFiles
+    copier: Copier
+
+
+@dataclass(slots=True)
+class StorageAccess:
+    """See the module."""
+
+    context: HostContext
+    stores: Stores
+    temporary: TemporaryFiles
+    copies: asyncio.Semaphore
+    pools: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def primary(self) -> Copier:
+        """Copies into the host's own files."""
+        return Copier(self.context.files, self.temporary, self.copies)
+
+    def secondary(self, store: DataStoreTO | None) -> SecondaryFiles:
+        """Open a secondary store; raises NoLocation, PathNotReachable, BadStoreUrl."""
+        return self.secondary_by_url(store_url(store))
+
+    def secondary_by_url(self, url: str) -> SecondaryFiles:
+        """Open a secondary store; raises PathNotReachable, BadStoreUrl."""
+        found = self.stores.require_folder(url)
+        files = FolderFiles([MountSettings(host_path=found.root, folder=found.folder or "")])
+        return SecondaryFiles(found, files, Copier(files, self.temporary, self.copies))
+
+    def folder_of_pool(self, pool: PrimaryDataStoreTO | StorageFilerTO) -> str:
+        """Return a pool's folder and remember it by the pool's uuid; raises NoLocation."""
+        folder = pool_folder(pool)
+        if pool.uuid:
+            self.pools[pool.uuid.lower()] = folder
+        return folder
+
+    def forget_pool(self, pool_uuid: str | None) -> None:
+        """Drop what is known of a pool."""
+        self.pools.pop((pool_uuid or "").lower(), None)
+
+    async def known_folder(
+        self, pool_uuid: str | None, kind: str | None = None, path: str | None = None
+    ) -> str | None:
+        """Return the folder of a pool by uuid, or by type and path; None if nothing tells it.
+
+        For an SMB pool the path alone does not name the server; it is enough where exactly one
+        configured mount lies at that share and folder.
+        """
+        if pool_uuid and (folder := self.pools.get(pool_uuid.lower())):
+            return folder
+        if path and (kind or "").lower() != "smb":
+            return folder_of(kind or "Filesystem", None, path)
+        if path:
+            return self._share_among_mounts(path)
+        local = await local_pool_folder(self.context)
+        if pool_uuid and pool_uuid.lower() == local_pool_uuid(self.context.private_address, local):
+            return local
+        return None
+
+    def _share_among_mounts(self, path: str) -> str | None:
+        names = [folded(name) for name in re.split(r"[/\\]", path.partition("?")[0]) if name]
+        found = set()
+        for mount in self.context.host.mounts:
+            root = split_path(mount.host_path)
+            _, _, share = root.root.strip("\\").partition("\\")
+            have = [folded(name) for name in (share, *root.components)]
+            if root.root.startswith("\\\\") and names[: len(have)] == have:
+                rest = [name for name in re.split(r"[/\\]", path.partition("?")[0]) if name]
+                found.add(checked_path("\\".join((mount.host_path, *rest[len(have) :]))))
+        return found.pop() if len(found) == 1 else None
+
+
+def storage_access(context: HostContext) -> StorageAccess:
+    """Return what is kept for this host, made on first use; raises BadStoreUrl."""
+    access = context.memory.values.get(_MEMORY)
+    if not isinstance(access, StorageAccess):
+        settings = context.settings.storage
+        access = StorageAccess(
+            context,
+            Stores(settings.stores),
+            TemporaryFiles(owner_mark(context.host.name)),
+            asyncio.Semaphore(settings.parallel_copies),
+        )
+        context.memory.values[_MEMORY] = access
+    return access
+
+
+async def local_pool_folder(context: HostContext) -> str:
+    """Return the folder of the host's local pool; asks the host where none is configured."""
+    configured = context.host.local_pool
+    return checked_path(configured or await read_default_disk_folder(context.cim))
+
+
+def local_pool_uuid(private_address: str, folder: str) -> str:
+    """Return the local pool's uuid: the same for the same host and folder, always.
+
+    CloudStack finds the pool again by it at every connect, and nothing is stored for it.
+    """
+    try:
+        key = path_key(folder)
+    except BadWindowsPath:
+        key = folded(folder)
+    return str(uuid.uuid5(_LOCAL_POOLS, f"{private_address}|{key}"))

@@ -1,0 +1,67 @@
+"""What the copies of volumes have in common: is it there already, is its chain whole."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+
+from cloudstack_hyperv.messages.answers.storage import CopyCmdAnswer
+from cloudstack_hyperv.messages.objects.storage import VolumeObjectTO
+from cloudstack_hyperv.resource import host_copies
+from cloudstack_hyperv.resource.context import HostContext
+from cloudstack_hyperv.resource.disk_safety import require_unattached
+from cloudstack_hyperv.resource.storage_access import storage_access
+from cloudstack_hyperv.storage.host_files import HostFileExists
+from cloudstack_hyperv.storage.locations import find_disk
+from cloudstack_hyperv.storage.progress import Progress
+from cloudstack_hyperv.vhd import DiskInfo
+
+log = structlog.get_logger(__name__)
+
+
+async def existing_volume(
+    context: HostContext, folder: str, stem: str, size: int
+) -> DiskInfo | None:
+    """Return the metadata of a volume that an earlier, equal command made; None if there is none.
+
+    A file gets its final name only when it is whole, so one of the right size that no VM has is the
+    result of a command whose answer was lost.  Raises WrongState if a VM has it, HostFileExists if
+    it is another disk; it is never overwritten.
+    """
+    path = await find_disk(folder, stem, None, context.files)
+    if path is None:
+        return None
+    info = await context.files.disk_info(path)
+    await require_unattached(context, path, f"make volume {stem}")
+    if info.virtual_size != size:
+        raise HostFileExists(
+            f"{path} exists with {info.virtual_size} bytes where {size} are wanted; it was not "
+            "touched"
+        )
+    log.info("the volume was made before", path=path)
+    return info
+
+
+@asynccontextmanager
+async def whole_source(context: HostContext, path: str) -> AsyncIterator[str]:
+    """Give the block a disk without parents: `path`, or a flat copy of it made for the block."""
+    info = await context.files.disk_info(path)
+    if info.parent is None:
+        yield path
+        return
+    with storage_access(context).temporary.beside(path) as flat:
+        try:
+            await host_copies.flatten(context, path, flat, Progress(f"flatten {path}"))
+            yield flat
+        finally:
+            await host_copies.remove_temporary(context, flat)
+
+
+def volume_answer(stem: str, info: DiskInfo) -> CopyCmdAnswer:
+    """Answer with a volume on primary storage."""
+    return CopyCmdAnswer(
+        result=True,
+        new_data=VolumeObjectTO(path=stem, size=info.virtual_size, format=info.format.name),
+    )
