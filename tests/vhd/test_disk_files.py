@@ -35,6 +35,18 @@ def test_os_file_refuses_an_existing_path_and_writing_when_read_only(tmp_path: P
         file.pwrite(0, b"x")
 
 
+def test_holes_read_as_zeros_up_to_the_end(tmp_path: Path) -> None:
+    size = 1 << 20
+    with OsFile.create(tmp_path / "file") as file:
+        file.truncate(size)
+        file.pwrite(500_000, b"data")
+        assert file.pread(0, 100_000) == bytes(100_000)
+        assert file.pread(900_000, size) == bytes(size - 900_000)
+        assert file.pread(450_000, 100_000)[50_000:50_004] == b"data"
+        assert file.pread(2 * size, 100_000) == b""
+        assert file.pread(0, size).count(0) == size - 4
+
+
 def test_a_file_that_need_not_be_durable(tmp_path: Path) -> None:
     with OsFile.create(tmp_path / "file", durable=False) as file:
         file.pwrite(0, b"x")

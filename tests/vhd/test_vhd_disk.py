@@ -293,7 +293,7 @@ def test_a_broken_rule_is_named(changes: list[tuple[int, bytes]]) -> None:
         open_disk(file).info  # noqa: B018 - the parent's paths are read when they are asked for
 
 
-@settings(max_examples=200, deadline=2000)
+@settings(max_examples=200, deadline=10_000)
 @given(
     changes=st.lists(
         st.tuples(

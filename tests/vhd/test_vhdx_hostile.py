@@ -14,6 +14,7 @@ from cloudstack_hyperv.vhd import (
     NotADiskError,
     UnsupportedDiskError,
     VhdError,
+    create_differencing,
     create_dynamic,
     open_disk,
     read_info,
@@ -38,6 +39,17 @@ def _disk() -> bytes:
     return file.content()
 
 
+@functools.cache
+def _child() -> bytes:
+    """A differencing disk with a partially present block; its sector bitmap lies at 4 MiB."""
+    file = MemoryFile()
+    create_differencing(file, MemoryFile(_disk()), relative_path="parent", block_size=MIB)
+    with open_disk(file, writable=True) as disk:
+        disk.write(0, b"\x02" * 4096)
+        disk.write(MIB, b"\x02" * MIB)
+    return file.content()
+
+
 def _seal(file: MemoryFile) -> None:
     """Make the checksums right again, so that what lies behind them is looked at."""
     for offsets, length in ((HEADERS, 4096), (REGION_TABLES, 64 << 10)):
@@ -46,8 +58,10 @@ def _seal(file: MemoryFile) -> None:
             file.pwrite(offset + 4, struct.pack("<I", crc32c(file.pread(offset, length))))
 
 
-def _changed(*changes: tuple[int, bytes], seal: bool = True) -> MemoryFile:
-    file = MemoryFile(_disk())
+def _changed(
+    *changes: tuple[int, bytes], seal: bool = True, content: bytes | None = None
+) -> MemoryFile:
+    file = MemoryFile(_disk() if content is None else content)
     for offset, data in changes:
         file.pwrite(offset, data)
     if seal:
@@ -120,6 +134,25 @@ def test_a_broken_rule_is_named(file: MemoryFile, error: type[VhdError]) -> None
         open_disk(file)
 
 
+@pytest.mark.parametrize(
+    ("bat", "bitmap"),
+    [
+        # Partially present without bitmap; bitmap on the block, outside, in a bad state.
+        ([7 | 5 << 20], 0),
+        ([7 | 5 << 20], 6 | 5 << 20),
+        ([7 | 5 << 20], 6 | 1 << 40),
+        ([7 | 5 << 20], 6),
+        ([7 | 5 << 20], 3 | 4 << 20),
+        ([7], 6 | 4 << 20),
+    ],
+)
+def test_a_broken_rule_of_a_child_is_named(bat: list[int], bitmap: int) -> None:
+    # 4096 payload blocks of 1 MiB come before the entry of their sector bitmap.
+    entry = (BAT + 8 * 4096, struct.pack("<Q", bitmap))
+    with pytest.raises(CorruptDiskError):
+        open_disk(_changed(_bat(*bat), entry, content=_child()))
+
+
 def test_states_without_defined_content_read_as_zeros_and_keep_their_place() -> None:
     """[MS-VHDX] 2.5.1.1: what was unmapped may come back, but is better not shown."""
     file = _changed(_bat(3 | 4 << 20, 2 | 77 << 20, 0, 1))
@@ -149,6 +182,7 @@ _PLACES = (
     (METADATA, 200),
     (ITEMS, 48),
     (BAT, 100),
+    (BAT + 8 * 4096, 8),
     (LOG, 100),
 )
 
@@ -171,12 +205,16 @@ def _mutations(draw: st.DrawFn) -> list[tuple[int, bytes]]:
     return changes
 
 
-@settings(max_examples=300, deadline=2000)
-@given(changes=_mutations(), end=st.sampled_from([None, None, 3 * MIB, 5 * MIB, 4 * MIB + 7]))
+@settings(max_examples=400, deadline=10_000)
+@given(
+    changes=_mutations(),
+    end=st.sampled_from([None, None, 3 * MIB, 5 * MIB, 4 * MIB + 7]),
+    is_child=st.booleans(),
+)
 def test_fuzzed_structures_never_raise_anything_but_vhd_errors(
-    changes: list[tuple[int, bytes]], end: int | None
+    changes: list[tuple[int, bytes]], end: int | None, is_child: bool
 ) -> None:
-    file = _changed(*changes)
+    file = _changed(*changes, content=_child() if is_child else None)
     if end is not None:
         file.truncate(end)
     try:

@@ -6,6 +6,7 @@ than asked only at the end of the file. `flush` returns when earlier writes are 
 ordering rules of the VHDX log rely on ([MS-VHDX] 2.3).
 """
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ Buffer = bytes | bytearray | memoryview
 
 _CHUNK = 1 << 16
 _MAX_TRANSFER = 1 << 30
+_HOLE = 1 << 16
 
 
 class RandomAccessFile(Protocol):
@@ -69,7 +71,9 @@ class OsFile:
         return cls(path, writable=True, durable=durable)
 
     def pread(self, offset: int, length: int) -> bytes:
-        """See `RandomAccessFile`."""
+        """See `RandomAccessFile`. Large holes of sparse files are not fetched from the system."""
+        if length >= _HOLE and self._is_hole(offset, length):
+            return bytes(max(0, min(length, self.size() - offset)))
         data = os.pread(self._fd, min(length, _MAX_TRANSFER), offset)
         if len(data) == length or not data:
             return data
@@ -82,6 +86,13 @@ class OsFile:
             parts.append(data)
             have += len(data)
         return b"".join(parts)
+
+    def _is_hole(self, offset: int, length: int) -> bool:
+        try:
+            return os.lseek(self._fd, offset, os.SEEK_DATA) >= offset + length
+        except OSError as error:
+            # ENXIO: no data from here to the end. Anything else: the system cannot tell.
+            return error.errno == errno.ENXIO
 
     def pwrite(self, offset: int, data: Buffer) -> None:
         """See `RandomAccessFile`."""
