@@ -7,12 +7,13 @@ import hashlib
 import shutil
 import subprocess
 import uuid
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 import structlog
-from tests.emulation import SECONDARY_URL, Emulation, agent_context
+from tests.emulation import SECONDARY_URL, Emulation, agent_context, running_emulation
 from tests.resource_host.storage_stage import (
     MIB,
     POOL_UUID,
@@ -30,6 +31,8 @@ from tests.resource_host.storage_stage import (
     volume,
 )
 
+from cloudstack_hyperv.cim.constants import JobState
+from cloudstack_hyperv.emulator.host.config import Timings
 from cloudstack_hyperv.messages.answers.storage import CopyCmdAnswer
 from cloudstack_hyperv.messages.commands.storage import CopyCommand
 from cloudstack_hyperv.messages.objects.storage import (
@@ -276,6 +279,23 @@ async def test_copy_command_that_runs_out_of_time_leaves_nothing(storage: Storag
     assert entered.is_set()
     refused(answer, "did not end within 1 s")
     assert storage.in_pool() == [f"{TEMPLATE}.vhdx"]
+
+
+async def test_copy_command_that_runs_out_of_time_ends_the_hosts_job(tmp_path: Path) -> None:
+    async with (
+        running_emulation(tmp_path, timings=Timings(image=30.0)) as emulation,
+        agent_context(emulation) as context,
+    ):
+        storage = StorageStage(emulation, Resource(context))
+        make_disk(storage.pool / f"{TEMPLATE}.vhdx")
+        refused(
+            await storage.copy(template_in_pool(TEMPLATE), volume(), wait=1),
+            "did not end within 1 s",
+        )
+        assert storage.in_pool() == [f"{TEMPLATE}.vhdx"]
+        states = [row.uint("JobState") for row in await storage.cim.enumerate("Msvm_StorageJob")]
+        assert states
+        assert set(states) <= {JobState.TERMINATED, JobState.KILLED}
 
 
 # Volumes out and in

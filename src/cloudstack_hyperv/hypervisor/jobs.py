@@ -13,6 +13,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
+import structlog
+
 from cloudstack_hyperv.cim import ObjectPath, Uint16
 from cloudstack_hyperv.cim.constants import FINAL_JOB_STATES, JobState, ReturnCode
 from cloudstack_hyperv.hypervisor.errors import (
@@ -25,11 +27,15 @@ from cloudstack_hyperv.hypervisor.errors import (
 from cloudstack_hyperv.wsman import errors as wsman
 from cloudstack_hyperv.wsman.api import Argument, CimClient, Instance, MethodResult
 
+log = structlog.get_logger(__name__)
+
 FIRST_POLL = 0.05
 """Seconds before the first look at a job."""
 SLOWEST_POLL = 2.0
 """Seconds between looks at a job that takes long."""
 DEFAULT_JOB_TIMEOUT = 300.0
+ABANDON_TIMEOUT = 10.0
+"""Seconds that a cancelled command still waits for the end of its job."""
 
 
 class JobVanished(HypervisorError):
@@ -82,7 +88,27 @@ async def wait_for_job(
     deadline: float,
     progress: ProgressCallback | None = None,
 ) -> Instance:
-    """Poll `job` until it ends well; `deadline` is in event loop time."""
+    """Poll `job` until it ends well; `deadline` is in event loop time.
+
+    When the caller is cancelled the host is asked to end the job, and its end is awaited for a
+    moment: what is undone next would meet files and VMs that the job still holds.
+    """
+    try:
+        return await _until_end(client, job, what=what, deadline=deadline, progress=progress)
+    except asyncio.CancelledError:
+        ending = asyncio.ensure_future(_abandon(client, job))
+        await asyncio.wait([ending], timeout=ABANDON_TIMEOUT + 1)
+        raise
+
+
+async def _until_end(
+    client: CimClient,
+    job: ObjectPath,
+    *,
+    what: str,
+    deadline: float,
+    progress: ProgressCallback | None,
+) -> Instance:
     loop = asyncio.get_running_loop()
     pause = FIRST_POLL
     while True:
@@ -112,6 +138,18 @@ async def _read(client: CimClient, job: ObjectPath) -> Instance:
         return await client.get(job, job_poll=True)
     except wsman.NotFound:
         raise JobVanished("gone") from None
+
+
+async def _abandon(client: CimClient, job: ObjectPath) -> None:
+    """End a job that nobody waits for any more; what cannot be ended is waited for, briefly."""
+    deadline = asyncio.get_running_loop().time() + ABANDON_TIMEOUT
+    try:
+        await _cancel(client, job)
+        await _until_end(client, job, what="end a job", deadline=deadline, progress=None)
+    except (JobFailed, JobVanished):
+        return
+    except (HypervisorError, wsman.WsmanError) as error:
+        log.warning("a job of a cancelled command may still run", reason=str(error))
 
 
 async def _cancel(client: CimClient, job: ObjectPath) -> None:
