@@ -143,6 +143,18 @@ SERVICE = ClassDef(
             ),
         ),
         MethodDef(
+            "AddStorage",
+            (
+                ParameterDef(
+                    "Storage",
+                    "in",
+                    T.STRING,
+                    embedded_class="Msvm_StorageAllocationSettingData",
+                    embedded_as="string",
+                ),
+            ),
+        ),
+        MethodDef(
             "GetSummaryInformation",
             (
                 ParameterDef(
@@ -350,9 +362,13 @@ class MachineProvider(ListProvider):
 
 
 class ProcessProvider(ListProvider):
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[MethodCall] = []
+
     def invoke(self, call: MethodCall) -> MethodReply:
         assert call.target is None
-        self.calls = [*getattr(self, "calls", []), call]
+        self.calls.append(call)
         return MethodReply(0, {"ProcessId": 4711})
 
 
@@ -414,6 +430,9 @@ class ServiceProvider(ListProvider):
             return MethodReply(32773, {"Unusable": unusable})
         path = ObjectPath(settings[0].class_name, (("InstanceID", "Microsoft:1\\2"),), V2)
         return MethodReply(0, {"ResultingResourceSettings": [path]})
+
+    def _addstorage(self, call: MethodCall) -> MethodReply:
+        return MethodReply(0 if isinstance(call.arguments["Storage"], Row) else 32773)
 
     def _getsummaryinformation(self, call: MethodCall) -> MethodReply:
         return MethodReply(0, {"SummaryInformation": self.summaries})

@@ -18,6 +18,7 @@ from __future__ import annotations
 import base64
 import binascii
 import dataclasses
+import logging
 import os
 import ssl
 import threading
@@ -32,7 +33,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from spnego._ntlm_raw.crypto import ntowfv1  # the store wants hashes; there is no public way
 from spnego.channel_bindings import GssChannelBindings
-from spnego.exceptions import SpnegoError
 
 from cloudstack_hyperv.emulator.cim.provider import Caller
 from cloudstack_hyperv.emulator.door import sealing
@@ -40,6 +40,7 @@ from cloudstack_hyperv.emulator.door.ntlm_tokens import NtlmLogin, read_authenti
 from cloudstack_hyperv.emulator.door.settings import Account, Accounts, DoorSettings
 from cloudstack_hyperv.emulator.door.uris import MUTUAL_TLS
 
+_logger = logging.getLogger(__name__)
 _STORE_VARIABLE: Final = "NTLM_USER_FILE"
 _store_lock = threading.Lock()
 _MAX_TOKEN: Final = 64 * 1024
@@ -173,7 +174,8 @@ class ConnectionLogin:
             self._handshake = _Handshake(protocol, self._accounts, self._settings, self._tls)
         try:
             answer = self._handshake.step(token)
-        except (SpnegoError, ssl.SSLError, ValueError):
+        except Exception:  # the library's token parser raises anything on foreign bytes
+            _logger.debug("a %s login failed", scheme, exc_info=True)
             return self._refuse()
         header = f"{scheme} {base64.b64encode(answer).decode('ascii')}" if answer else None
         if not self._handshake.complete:

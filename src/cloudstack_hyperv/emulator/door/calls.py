@@ -131,14 +131,17 @@ class CallLog:
         return remove
 
     async def verdict(self, call: Call) -> Verdict | None:
-        """Ask the interceptors in the order of their arrival; the first verdict counts."""
+        """Show the call to all interceptors, in the order of their arrival.
+
+        The first verdict counts; the others see the call all the same, so that each can count.
+        """
+        chosen: Verdict | None = None
         for interceptor in tuple(self._interceptors):
             answer = interceptor(call)
             if isinstance(answer, Awaitable):
                 answer = await answer
-            if answer is not None:
-                return answer
-        return None
+            chosen = answer if chosen is None else chosen
+        return chosen
 
     @property
     def watched(self) -> bool:

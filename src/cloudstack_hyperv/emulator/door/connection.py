@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final
 
 import h11
-from spnego.exceptions import SpnegoError
 
 from cloudstack_hyperv.emulator.cim.provider import Caller
 from cloudstack_hyperv.emulator.door import answers, sealing, soap
@@ -33,6 +33,7 @@ from cloudstack_hyperv.emulator.door.faults import WsmanFault
 from cloudstack_hyperv.emulator.door.service import Answer, NoAnswer, WsmanService
 from cloudstack_hyperv.emulator.door.settings import DoorSettings
 
+_logger = logging.getLogger(__name__)
 _MAX_HEAD: Final = 64 * 1024
 _READ: Final = 64 * 1024
 _SEALING_OVERHEAD: Final = 4096
@@ -145,6 +146,7 @@ class HttpConnection:
 
     async def _linger(self) -> None:
         """Take what the client still sends: closing on unread data would reset the answer away."""
+        self._idle = True
         if self._writer.can_write_eof():
             self._writer.write_eof()
         with contextlib.suppress(TimeoutError):
@@ -269,7 +271,8 @@ class HttpConnection:
             return _HttpAnswer(HTTPStatus.BAD_REQUEST, close=True)
         try:
             message = sealing.unseal(context, body)
-        except (sealing.BadSealing, SpnegoError):
+        except Exception:  # as for tokens: a damaged signature surfaces as any exception
+            _logger.debug("a sealed message could not be opened", exc_info=True)
             return _HttpAnswer(HTTPStatus.BAD_REQUEST, close=True)
         answer, charset = await self._answer(message.data, message.content_type, granted.caller)
         if not answer.text:

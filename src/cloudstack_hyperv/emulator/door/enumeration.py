@@ -237,7 +237,9 @@ class Enumerations:
         return _Results(namespace, rows, body.mode)
 
     async def _class_rows(self, request: Request, body: EnumerateBody, namespace: str) -> _Results:
-        definition = find_class(self._engine, request, namespace, "CreateInstanceEnum")
+        definition = find_class(
+            self._engine, self._leniencies, request, namespace, "CreateInstanceEnum"
+        )
         try:
             if isinstance(body.filter, SelectorFilter):
                 rows = await self._engine.select_by(namespace, definition.name, body.filter.wanted)

@@ -64,7 +64,7 @@ class Invocations:
         namespace, keys = split_namespace(
             request.resource, request.selectors, self._leniencies, must_agree=True
         )
-        definition = find_class(self._engine, request, namespace, "ExecMethod")
+        definition = find_class(self._engine, self._leniencies, request, namespace, "ExecMethod")
         method = definition.method(name)
         if method is None:
             raise from_wmi(CimFault(WmiCode.INVALID_METHOD), "ExecMethod", name)

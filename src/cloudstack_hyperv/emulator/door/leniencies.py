@@ -79,16 +79,6 @@ _TABLE: Final = (
         "the receiver's own addresses are all local; Windows reads only ReferenceParameters",
     ),
     Leniency(
-        "optional-headers-absent",
-        "OperationTimeout, MaxEnvelopeSize, Locale and DataLocale may be absent",
-        "libvirt (openwsman) sends none of them",
-    ),
-    Leniency(
-        "wql-quotes",
-        "single and double quotes alike in object paths of ASSOCIATORS OF",
-        "libvirt writes {Class.Key='v'}, Microsoft's pages write {Class.Key=\"v\"}",
-    ),
-    Leniency(
         "octet-string-as-numbers",
         "an octet string parameter may come as repeated numbers instead of one base64 text",
         "guess: which form Windows wants is not recorded, so both are taken",

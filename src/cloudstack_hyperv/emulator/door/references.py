@@ -67,11 +67,15 @@ def split_namespace(
     (`must_agree`) the two must name the same namespace.
     """
     namespace = resource.namespace
+    if not resource.canonical and not leniencies.grants("uri-letter-case"):
+        raise WsmanFault(table.INVALID_RESOURCE_URI)
     keys: dict[str, str] = {}
     for name, value in selectors.items():
         if not isinstance(value, str):
             keys[name] = str(read_reference(value, leniencies, depth + 1))
-        elif name.lower() == CIM_NAMESPACE_SELECTOR and leniencies.grants("cimnamespace-selector"):
+        elif name.lower() == CIM_NAMESPACE_SELECTOR:
+            if not leniencies.grants("cimnamespace-selector"):
+                raise WsmanFault(table.UNEXPECTED_SELECTORS)
             named = value.replace("\\", "/").strip("/").lower()
             if must_agree and namespace not in ("", named):
                 raise WsmanFault(table.DIFFERENT_NAMESPACE)

@@ -42,7 +42,13 @@ from cloudstack_hyperv.emulator.door.soap import Request
 _DMTF_PREFIXES: Final = ("cim_", "prs_", "dmtf_")
 
 
-def find_class(engine: CimEngine, request: Request, namespace: str, operation: str) -> ClassDef:
+def find_class(
+    engine: CimEngine,
+    leniencies: Leniencies,
+    request: Request,
+    namespace: str,
+    operation: str,
+) -> ClassDef:
     """Return the class that a request names; raises WsmanFault if there is none."""
     name = request.resource.class_name
     if request.resource.is_wildcard:
@@ -50,9 +56,12 @@ def find_class(engine: CimEngine, request: Request, namespace: str, operation: s
     if request.resource.dmtf and not name.lower().startswith(_DMTF_PREFIXES):
         raise WsmanFault(table.NOT_A_DMTF_CLASS)
     try:
-        return engine.class_def(namespace, name)
+        definition = engine.class_def(namespace, name)
     except CimFault as fault:
         raise from_wmi(fault, operation, name) from fault
+    if definition.name != name and not leniencies.grants("uri-letter-case"):
+        raise from_wmi(CimFault(WmiCode.INVALID_CLASS), operation, name)
+    return definition
 
 
 def relative_path(definition: ClassDef, keys: Mapping[str, str]) -> str:
@@ -121,7 +130,7 @@ class Transfers:
         namespace, keys = split_namespace(
             request.resource, request.selectors, self._leniencies, must_agree=True
         )
-        definition = find_class(self._engine, request, namespace, "GetObject")
+        definition = find_class(self._engine, self._leniencies, request, namespace, "GetObject")
         without_key = not keys and request.action != uris.ACTION_CREATE
         if without_key and not self._leniencies.grants("singleton-without-key"):
             raise WsmanFault(table.NOT_A_SINGLETON)

@@ -70,6 +70,8 @@ class Resource:
     class_name: str
     """As the client wrote it; "*" for a whole namespace."""
     dmtf: bool = False
+    canonical: bool = True
+    """Whether scheme and namespace are spelled as Windows spells them."""
 
     @property
     def is_wildcard(self) -> bool:
@@ -85,7 +87,8 @@ def parse_resource_uri(uri: str) -> Resource:
         parts = namespace.split("/")
         if not all(_NAME.match(part) for part in parts) or not _is_class_or_star(class_name):
             raise BadResourceUri(uri)
-        return Resource(uri, namespace.lower(), class_name)
+        canonical = uri.startswith(_WMI + namespace.lower())
+        return Resource(uri, namespace.lower(), class_name, canonical=canonical)
     if lowered == _DMTF_ALL:
         return Resource(uri, "", "*", dmtf=True)
     if lowered.startswith(_DMTF_CLASS):
