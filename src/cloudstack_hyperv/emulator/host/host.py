@@ -39,6 +39,7 @@ from cloudstack_hyperv.emulator.host.operation import Conductor
 from cloudstack_hyperv.emulator.host.performance import Performance
 from cloudstack_hyperv.emulator.host.power import Power
 from cloudstack_hyperv.emulator.host.profiles import PROFILES
+from cloudstack_hyperv.emulator.host.release_schema import release_schema
 from cloudstack_hyperv.emulator.host.scripts import GuestScripts
 from cloudstack_hyperv.emulator.host.services import Services
 from cloudstack_hyperv.emulator.host.serving import ClassTable
@@ -47,7 +48,6 @@ from cloudstack_hyperv.emulator.host.summary import Summary
 from cloudstack_hyperv.emulator.host.switch_rows import SwitchRows
 from cloudstack_hyperv.emulator.host.switches import Switches
 from cloudstack_hyperv.emulator.host.system_rows import SystemRows
-from cloudstack_hyperv.emulator.schema import load_schema
 
 _ALWAYS_THERE = frozenset(
     {
@@ -80,6 +80,7 @@ class EmulatedHost:
             board,
             Conductor(board, config.job_mode, dice.random),
             files,
+            release_schema(config.release),
         )
         booted = self.timeline.now()
         self.disks = HostDisks(files, self.site.computer_account)
@@ -99,8 +100,7 @@ class EmulatedHost:
         self.adapters = Adapters(self.site, self.switches)
         self.performance = Performance(self.site, self.machines, self.adapters, self.inventory)
         self.power.resetting_counters.append(self.performance.account)
-        schema = load_schema()
-        self.table = ClassTable(self.timeline, schema, schema.for_release(config.release))
+        self.table = ClassTable(self.timeline, self.site.schema)
         self._make_folders()
         for plan in config.switches:
             self.switches.put(self.switches.build_planned(plan))

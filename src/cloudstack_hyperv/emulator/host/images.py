@@ -110,11 +110,10 @@ class Images:
             "LogicalSectorSize": info.logical_sector_size,
             "PhysicalSectorSize": info.physical_sector_size,
         }
-        if self._site.profile.is_2012_r2_or_newer:
-            values["VirtualDiskId"] = str(info.disk_id).upper()
-        if info.parent is not None and self._site.profile.is_2016_or_newer:
+        values["VirtualDiskId"] = str(info.disk_id).upper()
+        if info.parent is not None:
             values["ParentIdentifier"] = str(info.parent.linkage).upper()
-        return Row(SETTINGS, values)
+        return self._site.schema.native(Row(SETTINGS, values))
 
     def get_state(self, call: MethodCall) -> Reply:
         """Return a disk file's state; one that a machine writes to cannot be looked into."""
@@ -132,7 +131,8 @@ class Images:
             "FragmentationPercentage": 0,
             "Timestamp": datetime.fromtimestamp(place.local.stat().st_mtime, UTC),
         }
-        return MethodReply(ReturnCode.COMPLETED, {"State": Row(STATE, values)})
+        state = self._site.schema.native(Row(STATE, values))
+        return MethodReply(ReturnCode.COMPLETED, {"State": state})
 
     # Writing -------------------------------------------------------------------------------
 

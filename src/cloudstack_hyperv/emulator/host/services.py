@@ -34,14 +34,10 @@ SERVICES: dict[str, tuple[str, str]] = {
     "Msvm_TerminalService": ("terminal", "Hyper-V Terminal Service"),
     "Msvm_MetricService": ("MetricService", "Hyper-V Metric Service"),
     "Msvm_ReplicationService": ("ReplicationService", "Hyper-V Replication Service"),
-}
-SERVICES_SINCE_2012_R2: dict[str, tuple[str, str]] = {
     "Msvm_ResourcePoolConfigurationService": (
         "rpcs",
         "Hyper-V Resource Pool Configuration Service",
     ),
-}
-SERVICES_SINCE_2016: dict[str, tuple[str, str]] = {
     "Msvm_SecurityService": ("SecurityService", "Hyper-V Security Service"),
     "Msvm_CollectionManagementService": (
         "CollectionManagementService",
@@ -97,12 +93,8 @@ class Services:
     @property
     def names(self) -> dict[str, tuple[str, str]]:
         """Name and caption of each service that this release has, by class."""
-        names = dict(SERVICES)
-        if self._site.profile.is_2012_r2_or_newer:
-            names.update(SERVICES_SINCE_2012_R2)
-        if self._site.profile.is_2016_or_newer:
-            names.update(SERVICES_SINCE_2016)
-        return names
+        has = self._site.schema.has_class
+        return {name: texts for name, texts in SERVICES.items() if has(name)}
 
     def row(self, class_name: str) -> Row:
         """Return the one instance of a service class."""

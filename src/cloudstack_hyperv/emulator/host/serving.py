@@ -25,8 +25,8 @@ from cloudstack_hyperv.emulator.cim.provider import (
 from cloudstack_hyperv.emulator.host.outcome import JobFailed, Refused
 
 if TYPE_CHECKING:
-    from cloudstack_hyperv.emulator.cim.schema import Schema
     from cloudstack_hyperv.emulator.host.clock import Timeline
+    from cloudstack_hyperv.emulator.host.release_schema import ReleaseSchema
 
 RowSource = Callable[[], Iterable[Row]]
 Finder = Callable[[Mapping[str, str]], Row | None]
@@ -155,17 +155,11 @@ def _same(value: Value, wanted: str) -> bool:
 
 
 class ClassTable:
-    """All classes that one host serves.
+    """All classes that one host serves; what its release lacks is left out."""
 
-    Subjects fill rows with everything that any release has; what the host's own release lacks,
-    whole classes too, is left out here.  A class or property that no release has is a mistake
-    and is not hidden: the class is refused, the property is for the engine to complain about.
-    """
-
-    def __init__(self, timeline: Timeline, everything: Schema, release: Schema) -> None:
+    def __init__(self, timeline: Timeline, schema: ReleaseSchema) -> None:
         self._timeline = timeline
-        self._everything = everything
-        self._release = release
+        self._schema = schema
         self._served: dict[tuple[str, str], ServedClass] = {}
 
     def serve(
@@ -184,15 +178,8 @@ class ClassTable:
         key = (namespace, class_name.lower())
         if key in self._served:
             raise ValueError(f"{class_name} is served twice")
-        anywhere = self._everything.find(namespace, class_name)
-        if anywhere is None:
-            raise ValueError(f"{class_name} is in no release's schema")
-        here = self._release.find(namespace, class_name)
-        if here is None:
+        if not self._schema.has_class(class_name, namespace):
             return
-        foreign = frozenset(p.name for p in anywhere.properties) - frozenset(
-            p.name for p in here.properties
-        )
         self._served[key] = ServedClass(
             self._timeline,
             namespace,
@@ -203,7 +190,7 @@ class ClassTable:
             references=references,
             delete=delete,
             put=put,
-            foreign=foreign,
+            foreign=self._schema.foreign(class_name, namespace),
         )
 
     def get(self, namespace: str, class_name: str) -> ServedClass | None:

@@ -20,6 +20,7 @@ from cloudstack_hyperv.emulator.host.jobs import JobBoard
 from cloudstack_hyperv.emulator.host.operation import Conductor
 from cloudstack_hyperv.emulator.host.outcome import invalid_parameter
 from cloudstack_hyperv.emulator.host.profiles import ReleaseProfile
+from cloudstack_hyperv.emulator.host.release_schema import ReleaseSchema
 
 
 class Dice:
@@ -44,6 +45,7 @@ class Site:
     board: JobBoard
     conductor: Conductor
     files: HostFiles
+    schema: ReleaseSchema
 
     @property
     def name(self) -> str:

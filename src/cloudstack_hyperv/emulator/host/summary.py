@@ -27,6 +27,7 @@ from cloudstack_hyperv.emulator.host.site import Site, number, strings, text
 
 _NOT_APPLICABLE = 2**31 - 1
 _HISTORY = 100
+_CLASS = "Msvm_SummaryInformation"
 Values = dict[str, Value]
 Filler = Callable[[Values, Machine, Configuration, datetime], None]
 
@@ -221,6 +222,7 @@ class Summary:
             raise invalid_parameter(f"RequestedInformation {sorted(unknown)} is unknown")
         fillers = [self._fillers[number] for number in sorted(ids)]
         now = self._site.timeline.now()
+        foreign = self._site.schema.foreign(_CLASS)
         rows: list[Row] = []
         for machine, settings in self._targets(call):
             values: Values = {
@@ -233,7 +235,9 @@ class Summary:
                 values["AsynchronousTasks"] = _tasks(self._site.board, machine)
             for width, height in pictures:
                 self._add_picture(values, machine, width, height)
-            rows.append(Row("Msvm_SummaryInformation", values))
+            for name in foreign:
+                values.pop(name, None)
+            rows.append(Row(_CLASS, values))
         return MethodReply(ReturnCode.COMPLETED, {"SummaryInformation": rows})
 
     def _targets(self, call: MethodCall) -> list[tuple[Machine, Configuration]]:
