@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from cloudstack_hyperv.cim import ObjectPath
-from cloudstack_hyperv.cim.constants import IDE_CONTROLLER_GUID, EnabledState
+from cloudstack_hyperv.cim.constants import IDE_CONTROLLER_GUID, EnabledState, ReturnCode
 from cloudstack_hyperv.hypervisor import port_features, power
 from cloudstack_hyperv.hypervisor import settings_data as data
 from cloudstack_hyperv.hypervisor.boot_order import apply_boot_order
@@ -32,7 +32,7 @@ from cloudstack_hyperv.hypervisor.devices import (
     read_devices,
     row_path,
 )
-from cloudstack_hyperv.hypervisor.errors import HypervisorError
+from cloudstack_hyperv.hypervisor.errors import HypervisorError, MethodFailed
 from cloudstack_hyperv.hypervisor.jobs import call
 from cloudstack_hyperv.hypervisor.machines import (
     MANAGEMENT_SERVICE,
@@ -57,6 +57,13 @@ from cloudstack_hyperv.hypervisor.undo import UndoStack
 from cloudstack_hyperv.wsman.api import Argument, CimClient, Instance
 
 log = structlog.get_logger(__name__)
+
+
+_PARAMETER_REFUSALS = (ReturnCode.INVALID_PARAMETER, ReturnCode.NOT_SUPPORTED)
+
+
+class SizesRefused(HypervisorError):
+    """The host does not take processors and memory in DefineSystem; nothing was made."""
 
 
 @dataclass(slots=True)
@@ -152,7 +159,12 @@ async def _define(step: DefineSystem, it: _Construction) -> None:
     arguments: dict[str, Argument] = {"SystemSettings": step.system}
     if step.resources:
         arguments["ResourceSettings"] = list(step.resources)
-    result = await call(it.client, MANAGEMENT_SERVICE, "DefineSystem", arguments, what=what)
+    try:
+        result = await call(it.client, MANAGEMENT_SERVICE, "DefineSystem", arguments, what=what)
+    except MethodFailed as error:
+        if step.resources and error.code in _PARAMETER_REFUSALS:
+            raise SizesRefused(str(error)) from error
+        raise
     system = result.out.path("ResultingSystem")
     guid = system.key("Name") if system is not None else None
     if guid is None:

@@ -57,6 +57,8 @@ class Machine:
     ownership: Ownership | None
     health: int | None = None
     """HealthState; 25 is critical."""
+    other_state: str | None = None
+    """OtherEnabledState: what the state is while EnabledState is 1 (other)."""
 
     @property
     def path(self) -> ObjectPath:
@@ -248,6 +250,7 @@ def _machine(row: Instance) -> Machine:
         state=state,
         ownership=read_ownership(row.string("Notes")),
         health=row.uint("HealthState"),
+        other_state=row.string("OtherEnabledState"),
     )
 
 

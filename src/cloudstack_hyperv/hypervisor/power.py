@@ -39,6 +39,8 @@ STATE_TIMEOUT = 60.0
 """Seconds a VM may take to be off or gone after its job ended."""
 
 _REFUSED = frozenset({int(ReturnCode.INVALID_STATE)})
+_BETWEEN = (EnabledState.STARTING, EnabledState.SHUTTING_DOWN, EnabledState.OTHER)
+"""States that a VM leaves by itself."""
 _GUEST_REFUSALS = {
     int(ReturnCode.FAILED): "the guest does not answer",
     int(ReturnCode.NOT_SUPPORTED): "the guest cannot do it",
@@ -176,6 +178,22 @@ async def wait_until(
 async def _change(
     client: CimClient, guid: str, what: str, request: RequestedState, wanted: EnabledState
 ) -> None:
+    """Request a state; while the VM is between two states, again and again."""
+    pace = Pace.for_seconds(STATE_TIMEOUT)
+    while not await _request(client, guid, what, request):
+        state = await read_state(client, guid)
+        if state is None:
+            if wanted is EnabledState.DISABLED:
+                return
+            raise VirtualMachineNotFound(f"{what}: the VM is gone")
+        if state == wanted and request is not RequestedState.RESET:
+            return
+        if state not in _BETWEEN or not await pace.next():
+            raise WrongState(f"{what}: the VM is {state_name(state)}, which forbids it")
+
+
+async def _request(client: CimClient, guid: str, what: str, request: RequestedState) -> bool:
+    """Request a state once; False if it was refused, or if nobody knows what came of it."""
     try:
         result = await call(
             client,
@@ -185,25 +203,13 @@ async def _change(
             what=what,
             accept=_REFUSED,
         )
-        if result.return_value != ReturnCode.INVALID_STATE:
-            return
     except JobVanished:
-        pass
+        return False
     except HypervisorError as error:
-        if not isinstance(error.__cause__, wsman.NotFound):
-            raise
-    state = await read_state(client, guid)
-    if state is None:
-        if wanted is EnabledState.DISABLED:
-            return
-        raise VirtualMachineNotFound(f"{what}: the VM is gone")
-    if state == wanted and request is not RequestedState.RESET:
-        return
-    if state in (EnabledState.STARTING, EnabledState.SHUTTING_DOWN):
-        reached = _is_off if wanted is EnabledState.DISABLED else _is_running
-        if await wait_until(client, guid, reached, STATE_TIMEOUT):
-            return
-    raise WrongState(f"{what}: the VM is in state {state_name(state)}, which forbids it")
+        if isinstance(error.__cause__, wsman.NotFound):
+            return False
+        raise
+    return result.return_value != ReturnCode.INVALID_STATE
 
 
 async def _ask_guest(client: CimClient, guid: str, name: str, method: str) -> str | None:
@@ -244,10 +250,6 @@ async def _shutdown_component(client: CimClient, guid: str) -> ObjectPath | None
 
 def _is_off(state: int | None) -> bool:
     return state is None or state == EnabledState.DISABLED
-
-
-def _is_running(state: int | None) -> bool:
-    return state == EnabledState.ENABLED
 
 
 def state_name(state: int) -> str:

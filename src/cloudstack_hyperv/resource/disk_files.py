@@ -22,7 +22,7 @@ async def disk_file(disk: DiskTO, context: HostContext) -> str | None:
         case VolumeObjectTO() as volume:
             return await volume_path(volume, context.files)
         case TemplateObjectTO() as iso:
-            if not iso.path and iso.image_data_store is None:
+            if not iso.path:
                 return None
             return iso_path(iso, Stores(context.settings.storage.stores))
         case other:

@@ -3,6 +3,7 @@
     "machine directory"   MachineDirectory: where VMs of ours were last seen
     "release"             Release: does not change while a host is up
     "processor speed"     MHz, neither does that
+    "sizes refused"       True once the host refused processors and memory in DefineSystem
 
 All can be rebuilt from the host at any time.
 """
@@ -17,6 +18,7 @@ from cloudstack_hyperv.resource.context import HostContext
 _DIRECTORY = "machine directory"
 _RELEASE = "release"
 _SPEED = "processor speed"
+_SIZES_REFUSED = "sizes refused"
 
 
 def machine_directory(context: HostContext) -> MachineDirectory:
@@ -52,3 +54,20 @@ async def known_processor_speed(context: HostContext) -> int:
         speed = await read_processor_speed(context.cim)
         context.memory.values[_SPEED] = speed
     return speed
+
+
+def remember_host(context: HostContext, *, build: str, mhz: int) -> None:
+    """Keep what the host's inventory told, so that the first StartCommand need not ask again."""
+    if build.isdecimal():
+        context.memory.values[_RELEASE] = Release(int(build))
+    context.memory.values[_SPEED] = mhz
+
+
+def takes_sizes_in_define(context: HostContext) -> bool:
+    """Whether DefineSystem may carry processors and memory; yes until the host refused it."""
+    return not context.memory.values.get(_SIZES_REFUSED, False)
+
+
+def remember_sizes_refused(context: HostContext) -> None:
+    """Note that this host wants processors and memory in a call of their own."""
+    context.memory.values[_SIZES_REFUSED] = True

@@ -36,6 +36,7 @@ from cloudstack_hyperv.messages.enums import HostType, StoragePoolType, StorageR
 from cloudstack_hyperv.messages.objects.storage import StoragePoolInfo
 from cloudstack_hyperv.resource.context import HostContext
 from cloudstack_hyperv.resource.errors import CommandRefused
+from cloudstack_hyperv.resource.known_machines import remember_host
 from cloudstack_hyperv.resource.storage_access import (
     StorageAccess,
     local_pool_uuid,
@@ -63,6 +64,7 @@ async def startup(
     if not command.private_ip_address:
         raise CommandRefused("StartupRoutingCommand: privateIpAddress is missing")
     inventory = await read_inventory(context.cim)
+    remember_host(context, build=inventory.windows.build, mhz=inventory.processors.mhz)
     routing = _routing(command, context, inventory)
     return routing, await _storage(command, context, inventory)
 

@@ -21,12 +21,13 @@ import structlog
 
 from cloudstack_hyperv.cim.constants import EnabledState
 from cloudstack_hyperv.hypervisor import power
-from cloudstack_hyperv.hypervisor.apply import apply
+from cloudstack_hyperv.hypervisor.apply import SizesRefused, apply
 from cloudstack_hyperv.hypervisor.errors import WrongState
 from cloudstack_hyperv.hypervisor.machines import Machine
 from cloudstack_hyperv.hypervisor.ownership import Ownership
 from cloudstack_hyperv.hypervisor.plan import Plan, StartDecision, decide_start, plan_start
-from cloudstack_hyperv.hypervisor.wish import AdapterWish
+from cloudstack_hyperv.hypervisor.release import Release
+from cloudstack_hyperv.hypervisor.wish import AdapterWish, MachineWish
 from cloudstack_hyperv.messages.answers.vm import StartAnswer
 from cloudstack_hyperv.messages.commands.vm import StartCommand
 from cloudstack_hyperv.messages.objects.vm import DiskTO, VirtualMachineTO
@@ -37,6 +38,8 @@ from cloudstack_hyperv.resource.known_machines import (
     known_processor_speed,
     known_release,
     machine_directory,
+    remember_sizes_refused,
+    takes_sizes_in_define,
 )
 from cloudstack_hyperv.resource.known_switches import switch_for
 from cloudstack_hyperv.resource.registry import handles
@@ -63,19 +66,21 @@ async def start(command: StartCommand, context: HostContext) -> StartAnswer:
     if decision is StartDecision.RESUME and machine is not None:
         await power.turn_on(context.cim, machine.guid, vm.name)
     elif decision in (StartDecision.DEFINE, StartDecision.REDEFINE):
-        plan = await prepare(vm, nics, context)
+        wish, release = await prepare(vm, nics, context)
+        plan = plan_start(wish, release, sized_in_define=takes_sizes_in_define(context))
         if machine is not None:
             log.info("old definition removed", vm=vm.name, guid=machine.guid)
             await power.destroy(context.cim, machine.guid, vm.name)
             machine_directory(context).index.forget(vm.name)
-        log.debug("plan", plan=str(plan))
-        await apply(plan, machine_directory(context))
+        await _carry_out(plan, context)
     details = decision.value if decision is not StartDecision.DEFINE else None
     return StartAnswer(result=True, vm=vm, details=details)
 
 
-async def prepare(vm: VirtualMachineTO, nics: tuple[NicWish, ...], context: HostContext) -> Plan:
-    """Check all that the VM needs of the host and return the plan; changes nothing."""
+async def prepare(
+    vm: VirtualMachineTO, nics: tuple[NicWish, ...], context: HostContext
+) -> tuple[MachineWish, Release]:
+    """Check all that the VM needs of the host and return what it should be; changes nothing."""
     adapters = [
         AdapterWish(nic, await switch_for(context, nic.switch_label) if nic.needs_switch else None)
         for nic in nics
@@ -93,7 +98,19 @@ async def prepare(vm: VirtualMachineTO, nics: tuple[NicWish, ...], context: Host
         configuration_root=context.host.configuration_root,
         host_mhz=await _host_mhz(vm, context),
     )
-    return plan_start(wish, await known_release(context))
+    return wish, await known_release(context)
+
+
+async def _carry_out(plan: Plan, context: HostContext) -> None:
+    """Carry the plan out; once more in another way on a host that does not take the first."""
+    log.debug("plan", plan=str(plan))
+    try:
+        await apply(plan, machine_directory(context))
+    except SizesRefused as error:
+        log.warning("processors and memory are set apart from now on", reason=str(error))
+        remember_sizes_refused(context)
+        again = plan_start(plan.wish, await known_release(context), sized_in_define=False)
+        await apply(again, machine_directory(context))
 
 
 async def _look(context: HostContext, ownership: Ownership) -> tuple[Machine | None, StartDecision]:

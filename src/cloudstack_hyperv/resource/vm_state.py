@@ -70,6 +70,11 @@ def power_state(state: int, *, health: int | None = None, other: str | None = No
     return _POWER_STATES.get(state, PowerState.UNKNOWN)
 
 
+def state_of(machine: Machine) -> PowerState:
+    """Return CloudStack's word for a VM's state."""
+    return power_state(machine.state, health=machine.health, other=machine.other_state)
+
+
 def state_report(machines: Iterable[Machine]) -> dict[str, str]:
     """Return instance name to power state.  Pure.
 
@@ -78,7 +83,7 @@ def state_report(machines: Iterable[Machine]) -> dict[str, str]:
     """
     chosen: dict[str, tuple[int, PowerState]] = {}
     for machine in machines:
-        state = power_state(machine.state, health=machine.health)
+        state = state_of(machine)
         claim = _claim(machine)
         present = chosen.get(machine.cloudstack_name)
         if present is None or claim > present[0]:
@@ -105,8 +110,7 @@ async def check_virtual_machine(
     machine = await machine_directory(context).find(command.vm_name)
     if machine is None:
         raise VirtualMachineNotFound(f"the host has no VM {command.vm_name}")
-    state = power_state(machine.state, health=machine.health)
-    return CheckVirtualMachineAnswer(result=True, state=state)
+    return CheckVirtualMachineAnswer(result=True, state=state_of(machine))
 
 
 def _claim(machine: Machine) -> int:
