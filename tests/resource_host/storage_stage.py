@@ -13,11 +13,11 @@ import structlog
 from tests.emulation import HOST_ADDRESS, POOL, SECONDARY_URL, Emulation
 
 from cloudstack_hyperv.cim import ObjectPath, Uint16
-from cloudstack_hyperv.cim.constants import GENERATION_1
+from cloudstack_hyperv.cim.constants import GENERATION_1, RequestedState
 from cloudstack_hyperv.hypervisor import settings_data as data
 from cloudstack_hyperv.hypervisor.devices import read_devices
 from cloudstack_hyperv.hypervisor.jobs import call
-from cloudstack_hyperv.hypervisor.machines import MANAGEMENT_SERVICE, settings_path
+from cloudstack_hyperv.hypervisor.machines import MANAGEMENT_SERVICE, machine_path, settings_path
 from cloudstack_hyperv.hypervisor.ownership import Ownership
 from cloudstack_hyperv.hypervisor.wish import DriveKind
 from cloudstack_hyperv.messages import Answer, Command
@@ -76,6 +76,23 @@ class StorageStage:
         self, name: str, disk: str, *, running: bool = False, ours: bool = False
     ) -> str:
         """Define a VM with a disk, CloudStack's only if `ours`; returns its GUID."""
+        guid = await self.define_empty_vm(name, ours=ours)
+        devices = await read_devices(self.cim, guid, name)
+        controller = devices.controllers[0]
+        drive = await self._add(guid, data.parented(data.drive(DriveKind.DISK, 0), controller.path))
+        await self._add(guid, data.parented(data.medium(DriveKind.DISK, disk), drive))
+        if running:
+            await call(
+                self.cim,
+                machine_path(guid),
+                "RequestStateChange",
+                {"RequestedState": Uint16(RequestedState.START)},
+                what="start",
+            )
+        return guid
+
+    async def define_empty_vm(self, name: str, *, ours: bool = False) -> str:
+        """Define a VM without disks; returns its GUID."""
         settings: dict[str, Scalar | Sequence[Scalar]] = {
             "ElementName": name,
             "VirtualSystemSubType": GENERATION_1,
@@ -93,14 +110,6 @@ class StorageStage:
         assert system is not None
         guid = system.key("Name")
         assert guid is not None
-        devices = await read_devices(self.cim, guid, name)
-        controller = devices.controllers[0]
-        drive = await self._add(guid, data.parented(data.drive(DriveKind.DISK, 0), controller.path))
-        await self._add(guid, data.parented(data.medium(DriveKind.DISK, disk), drive))
-        if running:
-            await call(
-                self.cim, system, "RequestStateChange", {"RequestedState": Uint16(2)}, what="start"
-            )
         return guid
 
     async def _add(self, guid: str, settings: EmbeddedInstance) -> ObjectPath:

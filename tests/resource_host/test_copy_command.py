@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import shutil
 import subprocess
 import uuid
@@ -43,6 +44,7 @@ from cloudstack_hyperv.messages.objects.storage import (
 )
 from cloudstack_hyperv.resource.context import HostContext
 from cloudstack_hyperv.resource.resource import Resource
+from cloudstack_hyperv.resource.storage_access import storage_access
 from cloudstack_hyperv.storage.template_properties import parse_properties
 from cloudstack_hyperv.vhd import OsFile, create_differencing, read_info
 
@@ -326,6 +328,22 @@ async def test_copy_command_out_never_overwrites_what_is_in_the_store(
     second = new_volume(await storage.copy(volume(path=VOLUME_UUID), outside)).path
     assert first != second
     assert storage.in_secondary() == sorted([str(first), str(second)])
+
+
+async def test_copy_command_removes_what_a_crashed_copy_left_in_the_store(
+    storage: StorageStage,
+) -> None:
+    make_disk(storage.pool / f"{VOLUME_UUID}.vhdx")
+    folder = storage.emulation.secondary / "volumes/2/23"
+    folder.mkdir(parents=True)
+    temporary = storage_access(storage.resource.context).temporary
+    with temporary.beside(rf"C:\x\{VOLUME_UUID}.vhdx") as path:
+        leftover = folder / path.rpartition("\\")[2]
+    leftover.touch()
+    os.utime(leftover, (0, 0))
+    outside = volume(path="volumes/2/23", data_store=secondary_store())
+    out = new_volume(await storage.copy(volume(path=VOLUME_UUID), outside))
+    assert storage.in_secondary() == [out.path]
 
 
 async def test_copy_command_flattens_a_volume_on_its_way_out(storage: StorageStage) -> None:

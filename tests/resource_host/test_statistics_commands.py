@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.emulation import POOL
+from tests.emulation import POOL, agent_context, running_emulation
 from tests.resource_host.storage_stage import (
     VOLUME_UUID,
     StorageStage,
@@ -14,6 +15,7 @@ from tests.resource_host.storage_stage import (
     make_disk,
 )
 
+from cloudstack_hyperv.hypervisor.machine_loads import read_machine_loads
 from cloudstack_hyperv.messages import to_json
 from cloudstack_hyperv.messages.answers.monitoring import (
     GetHostStatsAnswer,
@@ -27,7 +29,9 @@ from cloudstack_hyperv.messages.commands.monitoring import (
     GetVmNetworkStatsCommand,
     GetVmStatsCommand,
 )
+from cloudstack_hyperv.observe import CommandScope, command_scope
 from cloudstack_hyperv.resource import statistics
+from cloudstack_hyperv.resource.resource import Resource
 
 NAME = "i-2-17-VM"
 PATH = f"{POOL}\\{VOLUME_UUID}.vhdx"
@@ -166,3 +170,20 @@ async def test_get_vm_network_stats_command_answers_for_running_vms(
     assert answer.host_name == "hv1"
     assert answer.vm_network_stats_map == {NAME: []}
     assert trips == 3
+
+
+async def test_get_vm_stats_command_asks_in_slices_where_one_answer_is_too_small(
+    tmp_path: Path,
+) -> None:
+    async with (
+        running_emulation(tmp_path, max_envelope_kb=64) as emulation,
+        agent_context(emulation) as context,
+    ):
+        storage = StorageStage(emulation, Resource(context))
+        names = [f"i-2-{number}-VM" for number in range(130)]
+        for name in names:
+            await storage.define_empty_vm(name)
+        with command_scope(CommandScope("test", "hv1")) as scope:
+            loads = await read_machine_loads(storage.cim)
+    assert scope.round_trips > 2
+    assert sorted(load.name for load in loads) == sorted(names)

@@ -204,6 +204,22 @@ async def test_delete_command_refuses_a_parent_with_children(storage: StorageSta
     assert (await delete(storage)).result
 
 
+async def test_delete_command_sees_through_a_checkpoints_disk(storage: StorageStage) -> None:
+    make_disk(storage.pool / FILE)
+    elsewhere = storage.emulation.path(r"C:\elsewhere")
+    elsewhere.mkdir()
+    for parent, child in (
+        (storage.pool / FILE, elsewhere / "first.avhdx"),
+        (elsewhere / "first.avhdx", elsewhere / "second.avhdx"),
+    ):
+        with OsFile(parent) as base, OsFile.create(child) as file:
+            place = PATH if parent.name == FILE else rf"C:\elsewhere\{parent.name}"
+            create_differencing(file, base, absolute_win32_path=rf"\\?\{place}")
+    await storage.define_vm("i-2-17-VM", r"C:\elsewhere\second.avhdx", ours=True)
+    refused(await delete(storage), "has a checkpoint over")
+    assert storage.in_pool() == [FILE]
+
+
 async def test_delete_command_deletes_a_template(storage: StorageStage) -> None:
     make_disk(storage.pool / "t.vhdx")
     (storage.pool / "t.iso").touch()

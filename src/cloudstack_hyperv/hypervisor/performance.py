@@ -58,7 +58,7 @@ class ProcessorSample:
 
 
 @dataclass(frozen=True, slots=True)
-class HostMemory:
+class PhysicalMemory:
     """Kibibytes."""
 
     total: int
@@ -130,7 +130,7 @@ async def sample_processors(client: CimClient) -> ProcessorSample:
     )
 
 
-async def read_memory(client: CimClient) -> HostMemory:
+async def read_memory(client: CimClient) -> PhysicalMemory:
     """Read total and free memory as Windows sees them (VMs' memory is taken): one round trip."""
     with translated("read the host's memory"):
         rows = await client.query(
@@ -144,7 +144,7 @@ async def read_memory(client: CimClient) -> HostMemory:
     free = rows[0].uint("FreePhysicalMemory") if rows else None
     if not total or free is None:
         raise HypervisorError("the host does not tell its memory")
-    return HostMemory(total, free)
+    return PhysicalMemory(total, free)
 
 
 async def read_host_traffic(client: CimClient) -> Traffic:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 import uuid
 from dataclasses import dataclass, field
 from typing import Final
@@ -50,6 +51,11 @@ class SecondaryFiles:
     store: Store
     files: FolderFiles
     copier: Copier
+
+    async def prepare_folder(self, folder: str) -> None:
+        """Make a folder of the store where it is missing, else remove what crashed copies left."""
+        await self.files.make_folder(folder)
+        await self.copier.temporary.remove_leftovers(self.files, folder, time.time())
 
 
 @dataclass(slots=True)

@@ -163,7 +163,7 @@ async def template_from_volume(command: CopyCommand, context: HostContext) -> Co
     async with whole_source(context, source) as flat:
         disk_format = (await trusted_disk(context.files, flat)).format.name
         final = disk_path(folder, name, disk_format)
-        await secondary.files.make_folder(folder)
+        await secondary.prepare_folder(folder)
         info = await secondary.copier.copy_disk(
             SourceFile(context.files, flat), final, what=purpose
         )

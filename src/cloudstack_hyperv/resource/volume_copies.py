@@ -44,7 +44,7 @@ async def volume_out(command: CopyCommand, context: HostContext) -> CopyCmdAnswe
     async with whole_source(context, path) as flat:
         disk_format = (await trusted_disk(context.files, flat)).format.name
         final = disk_path(folder, stem, disk_format)
-        await secondary.files.make_folder(folder)
+        await secondary.prepare_folder(folder)
         if await secondary.files.status(final) is not None:
             # Of an earlier command whose answer was lost, or of another time: not ours to judge.
             final = disk_path(folder, str(uuid.uuid4()), disk_format)
