@@ -66,6 +66,17 @@ async def _pull_elsewhere(client: RawClient) -> bool:
     return await posted(client, pull(SERVICE, context))
 
 
+async def _pull_with_foreign_element(client: RawClient) -> bool:
+    answer = await client.post(enumerate_(SYSTEM))
+    context = answer.body_child.findtext(N + "EnumerationContext") or ""
+    text = pull(SYSTEM, context, "<w:MaxElements>100</w:MaxElements>")
+    return await posted(client, text)
+
+
+async def _without_content_type(client: RawClient) -> bool:
+    return (await client.post(PING, content_type="")).status == 200
+
+
 INSIDE = reference("Msvm_ResourceAllocationSettingData", {"InstanceID": "A"})
 CIM_WITH_CASE = (
     '<INSTANCE CLASSNAME="Msvm_ResourceAllocationSettingData">'
@@ -90,6 +101,8 @@ CASES: dict[str, list[str | Callable[[RawClient], Awaitable[bool]]]] = {
     "partial-service-key": [invoke(SERVICE, "Ping", "", SERVICE_KEY)],
     "singleton-without-key": [get(CIMV2 + "Win32_OperatingSystem")],
     "pull-names-other-resource": [_pull_elsewhere],
+    "pull-foreign-elements": [_pull_with_foreign_element],
+    "content-type-absent": [_without_content_type],
     "boolean-letter-case": [
         invoke(SERVICE, "Echo", "<q:Flag>False</q:Flag>", FULL_KEY),
         settings_call(CIM_WITH_CASE),

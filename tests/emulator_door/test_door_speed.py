@@ -39,8 +39,7 @@ async def test_simple_invokes_a_second(open_door: OpenDoor) -> None:
     client = multiprocessing.get_context("spawn").Process(target=ask, args=(door.port, head + body))
     started = time.process_time()
     client.start()
-    while client.is_alive():
-        await asyncio.sleep(0.02)
+    await asyncio.to_thread(client.join)
     used = time.process_time() - started
     assert client.exitcode == 0
     assert door.server.calls.count == REQUESTS

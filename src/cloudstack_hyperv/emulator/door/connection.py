@@ -258,6 +258,8 @@ class HttpConnection:
         content_type = request.header(b"content-type") or ""
         if sealing.is_sealed(content_type):
             return await self._sealed(request.body, granted)
+        if not content_type and self._service.leniencies.grants("content-type-absent"):
+            content_type = _SOAP
         if content_type.partition(";")[0].strip().lower() != _SOAP:
             return _HttpAnswer(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, challenges=challenges)
         if not self._encrypted and not self._settings.allow_unencrypted:

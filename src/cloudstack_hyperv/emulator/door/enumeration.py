@@ -119,7 +119,7 @@ class Enumerations:
     def pull(self, request: Request, caller: Caller, size: Sizing) -> str:
         """Answer Pull."""
         self._forget_idle()
-        body: PullBody = read_pull(request.body, self._settings.max_batch_items)
+        body: PullBody = read_pull(request.body, self._leniencies, self._settings.max_batch_items)
         context = self._context(body.context, request, caller)
         batch = self._batch(context, body.max_elements, body.max_characters, size)
         if batch.finished:

@@ -117,9 +117,11 @@ def read_enumerate(body: Element | None, leniencies: Leniencies, batch_limit: in
     )
 
 
-def read_pull(body: Element | None, batch_limit: int) -> PullBody:
+def read_pull(body: Element | None, leniencies: Leniencies, batch_limit: int) -> PullBody:
     """Read n:Pull; raises WsmanFault."""
     children = _children(body, "Pull")
+    if leniencies.grants("pull-foreign-elements"):
+        children = {tag: each for tag, each in children.items() if tag.startswith(_N)}
     known = {
         _N + name for name in ("EnumerationContext", "MaxTime", "MaxElements", "MaxCharacters")
     }

@@ -59,6 +59,16 @@ _TABLE: Final = (
         "libvirt enumerates /* and pulls with the class URI, or with that of the next call",
     ),
     Leniency(
+        "pull-foreign-elements",
+        "elements of other namespaces inside Pull are ignored, so there is one item a Pull",
+        "WS-Enumeration's schema allows them; Dell's python-wsmanclient sends w:MaxElements there",
+    ),
+    Leniency(
+        "content-type-absent",
+        "a request without Content-Type is read as SOAP in UTF-8",
+        "Dell's python-wsmanclient sends none; that Windows takes it is a guess",
+    ),
+    Leniency(
         "boolean-letter-case",
         "true and false in any letter case, in parameters and in embedded instances",
         "libvirt sends Force `False`; go-wsman's notes: TRUE and true are both accepted",

@@ -113,6 +113,7 @@ class WsmanService:
         self._settings = settings
         self._clock = clock
         leniencies = Leniencies(settings.enforced)
+        self.leniencies = leniencies
         self._transfers = Transfers(engine, leniencies)
         self._invocations = Invocations(engine, leniencies)
         self._enumerations = Enumerations(engine, settings, leniencies, clock)
