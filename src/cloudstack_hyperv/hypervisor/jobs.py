@@ -147,7 +147,7 @@ async def _abandon(client: CimClient, job: ObjectPath) -> None:
         await _cancel(client, job)
         await _until_end(client, job, what="end a job", deadline=deadline, progress=None)
     except (JobFailed, JobVanished):
-        return
+        return  # It ended, which is all that was wanted.
     except (HypervisorError, wsman.WsmanError) as error:
         log.warning("a job of a cancelled command may still run", reason=str(error))
 
