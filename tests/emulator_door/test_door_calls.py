@@ -136,6 +136,9 @@ async def test_answer_a_status(open_door: OpenDoor) -> None:
     client = await RawClient.connect(door)
     answer = await client.post(ECHO)
     assert (answer.status, answer.body) == (503, b"")
+    interfere(door, AnswerStatus(401))
+    answer = await client.post(ECHO)
+    assert (answer.status, len(answer.all("WWW-Authenticate"))) == (401, 2)
     assert (await client.post(ECHO)).status == 200
 
 

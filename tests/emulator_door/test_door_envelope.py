@@ -259,7 +259,8 @@ async def test_a_fault_byte_for_byte(open_door: OpenDoor) -> None:
     ) in answer.text
     assert "<p:Operation>GetObject</p:Operation>" in answer.text
     assert '<p:error_Code xsi:type="cim:cimUnsignedInt">2150858752</p:error_Code>' in answer.text
-    assert text.split(".", maxsplit=1)[0] in answer.text
+    assert f'<s:Text xml:lang="en-US">{text}</s:Text>' in answer.text
+    assert f"<f:Message>{text}</f:Message>" in answer.text
 
 
 async def test_selectors_of_get(open_door: OpenDoor) -> None:

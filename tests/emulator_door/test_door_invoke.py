@@ -237,7 +237,7 @@ async def test_what_a_provider_throws(
     answer = await client.post(invoke(SERVICE, "Throw", f"<q:Code>{code}</q:Code>", SERVICE_KEY))
     assert answer.fault == fault
     assert answer.innermost_code == code
-    assert "thrown on purpose" in answer.text
+    assert "<p:Description>thrown on purpose</p:Description>" in answer.text
 
 
 async def test_a_crash_of_a_provider_is_a_provider_failure(

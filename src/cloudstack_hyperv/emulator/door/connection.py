@@ -141,12 +141,12 @@ class HttpConnection:
         self._writer.transport.abort()
 
     async def _wait_for_end(self) -> None:
+        self._idle = True
         while await self._reader.read(_READ):
             pass
 
     async def _linger(self) -> None:
         """Take what the client still sends: closing on unread data would reset the answer away."""
-        self._idle = True
         if self._writer.can_write_eof():
             self._writer.write_eof()
         with contextlib.suppress(TimeoutError):
@@ -265,6 +265,8 @@ class HttpConnection:
         if not self._encrypted and not self._settings.allow_unencrypted:
             return _clear(self._service.refusal(table.ACCESS_DENIED), "UTF-8", challenges)
         answer, charset = await self._answer(request.body, content_type, granted.caller)
+        if not answer.text:
+            return self._bare(answer.status)
         return _clear(answer, charset, challenges)
 
     async def _sealed(self, body: bytes, granted: Granted) -> _HttpAnswer:
@@ -278,11 +280,15 @@ class HttpConnection:
             return _HttpAnswer(HTTPStatus.BAD_REQUEST, close=True)
         answer, charset = await self._answer(message.data, message.content_type, granted.caller)
         if not answer.text:
-            return _HttpAnswer(answer.status)
+            return self._bare(answer.status)
         data = answers.encode(answer.text, charset)
         content_type, sealed = sealing.seal(context, granted.sealing_protocol, data, charset)
         challenges = (granted.token,) if granted.token else ()
         return _HttpAnswer(answer.status, sealed, content_type, challenges)
+
+    def _bare(self, status: int) -> _HttpAnswer:
+        offers = self._login.offers() if status == HTTPStatus.UNAUTHORIZED else ()
+        return _HttpAnswer(status, challenges=offers)
 
     async def _answer(self, body: bytes, content_type: str, caller: Caller) -> tuple[Answer, str]:
         try:
@@ -293,8 +299,6 @@ class HttpConnection:
 
 
 def _clear(answer: Answer, charset: str, challenges: tuple[str, ...] = ()) -> _HttpAnswer:
-    if not answer.text:
-        return _HttpAnswer(answer.status, challenges=challenges)
     body = answers.encode(answer.text, charset)
     return _HttpAnswer(answer.status, body, f"{_SOAP};charset={charset}", challenges)
 

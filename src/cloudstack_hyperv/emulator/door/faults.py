@@ -11,8 +11,9 @@ class).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
-from xml.sax.saxutils import escape, quoteattr
+from xml.sax.saxutils import quoteattr
 
 from cloudstack_hyperv.emulator.cim.errors import SelectorFault, SelectorProblem
 from cloudstack_hyperv.emulator.cim.provider import CimFault, WmiCode
@@ -31,6 +32,7 @@ from cloudstack_hyperv.emulator.door.fault_table import (
     UNEXPECTED_SELECTORS,
     FaultKind,
 )
+from cloudstack_hyperv.emulator.door.scalars import xml_text
 
 _ACTIONS: Final = {
     "s": uris.ADDRESSING + "/fault",
@@ -42,29 +44,33 @@ _ACTIONS: Final = {
 }
 
 
-class WsmanFault(Exception):
-    """A request is refused.
+@dataclass(frozen=True, slots=True)
+class WmiLayer:
+    """What WMI adds to a fault when it, or a provider, refused."""
 
-    `description` replaces the table's text; `hresult` (with `operation` and `parameter_info`) says
-    that WMI refused, and adds the provider's layer.
-    """
+    hresult: int
+    operation: str
+    """WMI's name for what was tried: GetObject, ExecQuery, ExecMethod ..."""
+    parameter_info: str = ""
+    """Query text or object path."""
+    description: str = ""
+    """The provider's own words."""
+
+
+class WsmanFault(Exception):
+    """A request is refused."""
 
     def __init__(
         self,
         kind: FaultKind,
-        description: str = "",
+        wmi: WmiLayer | None = None,
         *,
-        hresult: int | None = None,
-        operation: str = "",
-        parameter_info: str = "",
         not_understood: tuple[str, str] | None = None,
     ) -> None:
-        super().__init__(f"{kind.subcode or kind.soap_code} {description or kind.reason}")
+        words = wmi.description if wmi is not None and wmi.description else kind.reason
+        super().__init__(f"{kind.subcode or kind.soap_code} {words}")
         self.kind = kind
-        self.description = description
-        self.hresult = hresult
-        self.operation = operation
-        self.parameter_info = parameter_info
+        self.wmi = wmi
         self.not_understood = not_understood
         """Namespace and local name of the header, for MustUnderstand faults."""
 
@@ -74,10 +80,9 @@ class WsmanFault(Exception):
         return _ACTIONS[(self.kind.subcode or self.kind.soap_code).partition(":")[0]]
 
 
-_CANNOT: Final = "The WS-Management service cannot process the request."
-_NOT_FOUND_TEXTS: Final = {
-    WmiCode.INVALID_CLASS: f"{_CANNOT} The specified class does not exist in the given namespace.",
-    WmiCode.INVALID_NAMESPACE: f"{_CANNOT} The specified namespace does not exist.",
+_INNER_TEXTS: Final = {
+    WmiCode.INVALID_CLASS: "The specified class does not exist in the given namespace.",
+    WmiCode.INVALID_NAMESPACE: "The specified namespace does not exist.",
 }
 _KINDS: Final = {
     WmiCode.NOT_FOUND: RESOURCE_NOT_FOUND,
@@ -97,11 +102,8 @@ _KINDS: Final = {
 def from_wmi(fault: CimFault, operation: str, parameter_info: str = "") -> WsmanFault:
     """Return the fault with which WinRM passes on an HRESULT of WMI.
 
-    `operation` is WMI's name for what was tried: GetObject, ExecQuery, ExecMethod,
-    CreateInstanceEnum, PutInstance, DeleteInstance.  For ExecQuery every refusal is one of the
-    filter.
+    For ExecQuery every refusal but that of access is one of the filter.
     """
-    description = fault.description or _NOT_FOUND_TEXTS.get(fault.code, "")
     if operation == "ExecQuery" and fault.code != WmiCode.ACCESS_DENIED:
         kind = CANNOT_PROCESS_FILTER
     elif fault.code in _KINDS:
@@ -112,13 +114,7 @@ def from_wmi(fault: CimFault, operation: str, parameter_info: str = "") -> Wsman
             f"HRESULT {fault.code:#010x}"
         )
         kind = FaultKind("w:InternalError", fault.code, text, soap_code="s:Receiver")
-    return WsmanFault(
-        kind,
-        description,
-        hresult=fault.code,
-        operation=operation,
-        parameter_info=parameter_info,
-    )
+    return WsmanFault(kind, WmiLayer(fault.code, operation, parameter_info, fault.description))
 
 
 _SELECTOR_KINDS: Final = {
@@ -137,45 +133,47 @@ def from_selectors(fault: SelectorFault) -> WsmanFault:
 def fault_body(fault: WsmanFault, machine: str, language: str, namespace: str) -> str:
     """Return the children of s:Body; `namespace` is the WMI namespace of __ExtendedStatus."""
     kind = fault.kind
-    reason = fault.description or kind.reason
     subcode = f"<s:Subcode><s:Value>{kind.subcode}</s:Value></s:Subcode>" if kind.subcode else ""
-    detail = (
-        f"<w:FaultDetail>{uris.FAULT_DETAIL}{kind.detail}</w:FaultDetail>" if kind.detail else ""
-    )
+    detail = ""
+    if kind.detail:
+        detail = f"<w:FaultDetail>{uris.FAULT_DETAIL}{kind.detail}</w:FaultDetail>"
+    if fault.wmi is None:
+        message, error = xml_text(kind.reason), ""
+    else:
+        message = _provider_fault(fault.wmi, kind, machine, namespace)
+        error = _wmi_error(fault.wmi, kind)
     return (
         f"<s:Fault><s:Code><s:Value>{kind.soap_code}</s:Value>{subcode}</s:Code>"
-        f"<s:Reason><s:Text xml:lang={quoteattr(language)}>{escape(reason)}</s:Text></s:Reason>"
-        f"<s:Detail>{detail}{_wsman_fault(fault, reason, machine, namespace)}"
-        f"{_wmi_error(fault, reason)}</s:Detail></s:Fault>"
+        f"<s:Reason><s:Text xml:lang={quoteattr(language)}>{xml_text(kind.reason)}</s:Text>"
+        f"</s:Reason><s:Detail>{detail}{_wsman_fault(kind.code, machine, message)}{error}"
+        "</s:Detail></s:Fault>"
     )
 
 
-def _wsman_fault(fault: WsmanFault, reason: str, machine: str, namespace: str) -> str:
-    head = (
-        f'<f:WSManFault xmlns:f="{uris.MS_FAULT}" Code="{{}}" Machine={quoteattr(machine)}>'
-        "<f:Message>"
-    )
-    tail = "</f:Message></f:WSManFault>"
-    if fault.hresult is None:
-        return f"{head.format(fault.kind.code)}{escape(reason)}{tail}"
-    inner = f"{head.format(fault.hresult)}{escape(reason)}{tail}"
-    status_class = uris.class_uri(namespace or uris.DEFAULT_NAMESPACE, "__ExtendedStatus")
-    parameter_info = (
-        f"<p:ParameterInfo>{escape(fault.parameter_info)}</p:ParameterInfo>"
-        if fault.parameter_info
-        else '<p:ParameterInfo xsi:nil="true"/>'
-    )
+def _wsman_fault(code: int, machine: str, message: str) -> str:
     return (
-        f"{head.format(fault.kind.code)}"
+        f'<f:WSManFault xmlns:f="{uris.MS_FAULT}" Code="{code}" Machine={quoteattr(machine)}>'
+        f"<f:Message>{message}</f:Message></f:WSManFault>"
+    )
+
+
+def _provider_fault(wmi: WmiLayer, kind: FaultKind, machine: str, namespace: str) -> str:
+    inner_text = xml_text(_INNER_TEXTS.get(wmi.hresult, kind.reason))
+    status_class = uris.class_uri(namespace or uris.DEFAULT_NAMESPACE, "__ExtendedStatus")
+    return (
         '<f:ProviderFault provider="WMI Provider" path="%systemroot%\\system32\\WsmWmiPl.dll">'
-        f'{inner}<f:ExtendedError><p:__ExtendedStatus xmlns:xsi="{uris.XSI}" '
+        f"{_wsman_fault(wmi.hresult, machine, inner_text)}"
+        f'<f:ExtendedError><p:__ExtendedStatus xmlns:xsi="{uris.XSI}" '
         f'xmlns:p="{status_class}" xmlns:cim="{uris.CIM_COMMON}" '
         'xsi:type="p:__ExtendedStatus_Type">'
-        f'<p:Description xsi:nil="true"/><p:Operation>{fault.operation}</p:Operation>'
-        f"{parameter_info}<p:ProviderName>WinMgmt</p:ProviderName>"
+        f"{_status('Description', wmi.description)}{_status('Operation', wmi.operation)}"
+        f"{_status('ParameterInfo', wmi.parameter_info)}{_status('ProviderName', 'WinMgmt')}"
         '<p:StatusCode xsi:nil="true"/></p:__ExtendedStatus></f:ExtendedError></f:ProviderFault>'
-        f"{tail}"
     )
+
+
+def _status(name: str, text: str) -> str:
+    return f"<p:{name}>{xml_text(text)}</p:{name}>" if text else f'<p:{name} xsi:nil="true"/>'
 
 
 _CIM_STATUS: Final = {
@@ -191,10 +189,9 @@ _CIM_STATUS: Final = {
 _CIM_FAILED: Final = 1
 
 
-def _wmi_error(fault: WsmanFault, reason: str) -> str:
-    if fault.hresult is None:
-        return ""
-    status = _CIM_STATUS.get(fault.hresult, _CIM_FAILED)
+def _wmi_error(wmi: WmiLayer, kind: FaultKind) -> str:
+    status = _CIM_STATUS.get(wmi.hresult, _CIM_FAILED)
+    reason = xml_text(_INNER_TEXTS.get(wmi.hresult, kind.reason))
     return (
         f'<p:MSFT_WmiError b:IsCIM_Error="true" xmlns:xsi="{uris.XSI}" '
         f'xmlns:b="{uris.CIM_BINDING}" xmlns:p="{uris.WMI_ERROR}" xmlns:cim="{uris.CIM_COMMON}" '
@@ -204,8 +201,8 @@ def _wmi_error(fault: WsmanFault, reason: str) -> str:
         '<p:ErrorSource xsi:type="cim:cimString" xsi:nil="true"/>'
         '<p:ErrorSourceFormat xsi:type="cim:cimUnsignedShort">0</p:ErrorSourceFormat>'
         '<p:ErrorType xsi:type="cim:cimUnsignedShort">0</p:ErrorType>'
-        f'<p:Message xsi:type="cim:cimString">{escape(reason)}</p:Message>'
-        f'<p:MessageID xsi:type="cim:cimString">HRESULT {fault.hresult:#010x}</p:MessageID>'
+        f'<p:Message xsi:type="cim:cimString">{reason}</p:Message>'
+        f'<p:MessageID xsi:type="cim:cimString">HRESULT {wmi.hresult:#010x}</p:MessageID>'
         '<p:OtherErrorSourceFormat xsi:type="cim:cimString" xsi:nil="true"/>'
         '<p:OtherErrorType xsi:type="cim:cimString" xsi:nil="true"/>'
         '<p:OwningEntity xsi:type="cim:cimString" xsi:nil="true"/>'
@@ -213,8 +210,8 @@ def _wmi_error(fault: WsmanFault, reason: str) -> str:
         '<p:ProbableCause xsi:type="cim:cimUnsignedShort">0</p:ProbableCause>'
         '<p:ProbableCauseDescription xsi:type="cim:cimString" xsi:nil="true"/>'
         '<p:error_Category xsi:type="cim:cimUnsignedInt">30</p:error_Category>'
-        f'<p:error_Code xsi:type="cim:cimUnsignedInt">{fault.kind.code}</p:error_Code>'
+        f'<p:error_Code xsi:type="cim:cimUnsignedInt">{kind.code}</p:error_Code>'
         '<p:error_Type xsi:type="cim:cimString">HRESULT</p:error_Type>'
-        f'<p:error_WindowsErrorMessage xsi:type="cim:cimString">{escape(fault.kind.reason)}'
+        f'<p:error_WindowsErrorMessage xsi:type="cim:cimString">{xml_text(kind.reason)}'
         "</p:error_WindowsErrorMessage></p:MSFT_WmiError>"
     )

@@ -99,7 +99,7 @@ class MalformedRequest(WsmanFault):
     """A fault found while reading, with the MessageID to which it relates (None: not known)."""
 
     def __init__(self, fault: WsmanFault, message_id: str | None) -> None:
-        super().__init__(fault.kind, fault.description, not_understood=fault.not_understood)
+        super().__init__(fault.kind, fault.wmi, not_understood=fault.not_understood)
         self.message_id = message_id
 
 
