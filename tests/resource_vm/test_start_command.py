@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -450,6 +451,15 @@ async def test_start_command_undoes_a_step_whose_answer_was_lost(
     await stage.refused(start_command())
     assert await stage.all_names() == []
     assert stage.has_disks()
+
+
+async def test_start_command_on_a_host_that_is_gone_fails_at_once(stage: Stage) -> None:
+    await stage.done(start_command())
+    await stage.done(stop_command())
+    await stage.emulation.server.stop(grace_s=0.1)
+    started = time.monotonic()
+    assert "cannot reach the host" in await stage.refused(start_command())
+    assert time.monotonic() - started < 5
 
 
 async def test_start_command_sets_sizes_apart_where_define_system_refuses_them(

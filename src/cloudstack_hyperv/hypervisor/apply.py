@@ -54,11 +54,14 @@ from cloudstack_hyperv.hypervisor.plan import (
     VerifyVlans,
 )
 from cloudstack_hyperv.hypervisor.undo import UndoStack
+from cloudstack_hyperv.wsman import errors as wsman
 from cloudstack_hyperv.wsman.api import Argument, CimClient, Instance
 
 log = structlog.get_logger(__name__)
 
 
+DEFINE_SETTLING = 10.0
+"""Seconds for which a VM is looked for whose definition broke down with its effect unknown."""
 _PARAMETER_REFUSALS = (ReturnCode.INVALID_PARAMETER, ReturnCode.NOT_SUPPORTED)
 
 
@@ -73,6 +76,8 @@ class _Construction:
     directory: MachineDirectory
     plan: Plan
     guid: str = ""
+    may_be_made: bool = False
+    """DefineSystem was sent, and has not answered that it made nothing."""
     paths: dict[str, ObjectPath] = field(default_factory=dict)
     """Device key to object path."""
 
@@ -159,9 +164,13 @@ async def _define(step: DefineSystem, it: _Construction) -> None:
     arguments: dict[str, Argument] = {"SystemSettings": step.system}
     if step.resources:
         arguments["ResourceSettings"] = list(step.resources)
+    it.may_be_made = True
     try:
         result = await call(it.client, MANAGEMENT_SERVICE, "DefineSystem", arguments, what=what)
-    except MethodFailed as error:
+    except HypervisorError as error:
+        it.may_be_made = not _without_effect(error)
+        if not isinstance(error, MethodFailed):
+            raise
         if step.resources and error.code in _PARAMETER_REFUSALS:
             raise SizesRefused(str(error)) from error
         raise
@@ -174,6 +183,16 @@ async def _define(step: DefineSystem, it: _Construction) -> None:
             raise HypervisorError(f"{what}: the host does not show what it defined")
         guid = machine.guid
     it.guid = guid
+
+
+def _without_effect(error: HypervisorError) -> bool:
+    """Whether a call certainly changed nothing: refused, or never sent."""
+    match error.__cause__:
+        case wsman.HostUnreachable():
+            return True
+        case wsman.DeadlineExceeded() as late:
+            return not late.request_sent
+    return isinstance(error, MethodFailed)
 
 
 async def _size(step: SizeSystem, it: _Construction) -> None:
@@ -296,12 +315,9 @@ def _shows(device: Device, parent: ObjectPath | None, result: ObjectPath) -> boo
 
 async def _remove(it: _Construction) -> None:
     """Undo: remove the definition that this plan made, running or not; never its disks."""
-    guid = it.guid
-    if not guid:
-        machine = await it.directory.find(it.name, search=True)
-        if machine is None or not it.plan.wish.ownership.same_machine(machine.ownership):
-            return
-        guid = machine.guid
+    guid = it.guid or await _find_made(it)
+    if guid is None:
+        return
     it.directory.index.forget(it.name)
     state = await power.read_state(it.client, guid)
     if state is None:
@@ -309,3 +325,15 @@ async def _remove(it: _Construction) -> None:
     if state not in (EnabledState.DISABLED, EnabledState.SAVED):
         await power.turn_off(it.client, guid, it.name)
     await power.destroy(it.client, guid, it.name)
+
+
+async def _find_made(it: _Construction) -> str | None:
+    """Find what a DefineSystem made that broke down; its job may still be at work."""
+    pace = power.Pace.for_seconds(DEFINE_SETTLING)
+    while it.may_be_made:
+        machine = await it.directory.find(it.name, search=True)
+        if machine is not None and it.plan.wish.ownership.same_machine(machine.ownership):
+            return machine.guid
+        if not await pace.next():
+            break
+    return None
