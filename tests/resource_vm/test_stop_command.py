@@ -12,6 +12,7 @@ from tests.resource_vm.commands import NAME, Stage, staged, start_command, stop_
 
 from cloudstack_hyperv.cim import Uint16
 from cloudstack_hyperv.emulator.host import GuestScript
+from cloudstack_hyperv.messages.commands.vm import RebootCommand
 
 
 async def test_stop_command_turns_off_and_removes_the_definition_within_its_budget(
@@ -124,4 +125,20 @@ async def test_stop_command_waits_for_a_vm_that_is_just_starting(tmp_path: Path)
             machine.path, "RequestStateChange", {"RequestedState": Uint16(2)}
         )
         await stage.done(stop_command())
+        assert await stage.all_names() == []
+
+
+async def test_stop_command_while_the_guest_reboots_asks_once_more(tmp_path: Path) -> None:
+    """InitiateShutdown answers 32782 during a reboot, which is no promise to shut down."""
+    script = GuestScript(boot=0.0, shutdown=0.2)
+    async with staged(
+        tmp_path, guest=script, timings=QUICK, agent={"shutdown_timeout": 10.0}
+    ) as stage:
+        await stage.done(start_command())
+        await asyncio.sleep(0.05)
+        await stage.done(RebootCommand(vm_name=NAME))
+        started = asyncio.get_running_loop().time()
+        answer = await stage.done(stop_command(force_stop=False))
+        assert asyncio.get_running_loop().time() - started < 5
+        assert "shut down" in (answer.details or "")
         assert await stage.all_names() == []

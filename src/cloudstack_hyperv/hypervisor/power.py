@@ -35,6 +35,9 @@ from cloudstack_hyperv.wsman.protocol.wql import Select, equals
 FIRST_LOOK = 0.05
 """Seconds before the first look at a state that should change."""
 SLOWEST_LOOK = 1.0
+ASK_AGAIN = 0.5
+"""Seconds until a guest that is shutting down or rebooting is asked once more."""
+UNDER_WAY = "the guest is shutting down or rebooting"
 STATE_TIMEOUT = 60.0
 """Seconds a VM may take to be off or gone after its job ended."""
 
@@ -72,11 +75,11 @@ class Pace:
         return True
 
 
-async def read_state(client: CimClient, guid: str) -> int | None:
-    """Return the VM's EnabledState, None if the VM is gone."""
+async def read_state(client: CimClient, guid: str, *, poll: bool = False) -> int | None:
+    """Return the VM's EnabledState, None if the VM is gone; `poll`: we only wait for a change."""
     with translated("read the state of a VM"):
         try:
-            row = await client.get(machine_path(guid))
+            row = await client.get(machine_path(guid), job_poll=poll)
         except wsman.NotFound:
             return None
     state = row.uint("EnabledState")
@@ -108,19 +111,26 @@ async def shut_down(client: CimClient, guid: str, name: str, *, patience: float)
     Returns None when it is off, else why not.  The request is forced: without that a logged-on
     user blocks it, and nobody sits at these consoles.
     """
-    refusal = await _ask_guest(client, guid, name, "InitiateShutdown")
+    started = asyncio.get_running_loop().time()
+    pace = Pace(started + patience, ASK_AGAIN)
+    while (refusal := await _ask_guest(client, guid, name, "InitiateShutdown")) == UNDER_WAY:
+        # The guest shuts down already, or it reboots and has to be asked once more.
+        if _is_off(await read_state(client, guid)):
+            return None
+        if not await pace.next():
+            return f"{UNDER_WAY}, and was not off after {patience:g} s"
     if refusal is not None:
         return refusal
-    if await wait_until(
-        client, guid, lambda state: state in (None, EnabledState.DISABLED), patience
-    ):
+    left = started + patience - asyncio.get_running_loop().time()
+    if await wait_until(client, guid, _is_off, max(left, 0)):
         return None
     return f"the guest was asked to shut down and was not off after {patience:g} s"
 
 
 async def reboot(client: CimClient, guid: str, name: str) -> str | None:
     """Ask the guest to reboot; returns None when it will, else why not."""
-    return await _ask_guest(client, guid, name, "InitiateReboot")
+    refusal = await _ask_guest(client, guid, name, "InitiateReboot")
+    return None if refusal == UNDER_WAY else refusal
 
 
 async def destroy(
@@ -169,7 +179,7 @@ async def wait_until(
 ) -> bool:
     """Look at the VM's state until `reached` says so; False when `seconds` are over."""
     pace = Pace.for_seconds(seconds)
-    while not reached(await read_state(client, guid)):
+    while not reached(await read_state(client, guid, poll=True)):
         if not await pace.next():
             return False
     return True
@@ -225,8 +235,10 @@ async def _ask_guest(client: CimClient, guid: str, name: str, method: str) -> st
         except wsman.NotFound:
             return "the guest has no shutdown service"
     code = result.return_value
-    if code in (ReturnCode.COMPLETED, ReturnCode.JOB_STARTED, ReturnCode.SHUTDOWN_IN_PROGRESS):
+    if code in (ReturnCode.COMPLETED, ReturnCode.JOB_STARTED):
         return None
+    if code == ReturnCode.SHUTDOWN_IN_PROGRESS:
+        return UNDER_WAY
     return _GUEST_REFUSALS.get(code or 0, f"the host answered {code}")
 
 
