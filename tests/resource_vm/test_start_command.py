@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.resource_vm.commands import (
     ROOT,
     UUID,
     Stage,
+    attach_command,
     iso,
     nic,
     staged,
@@ -24,6 +26,7 @@ from tests.resource_vm.commands import (
     volume,
 )
 
+from cloudstack_hyperv.cim import ObjectPath
 from cloudstack_hyperv.emulator.door.calls import AnswerCode, Call, DropConnection, Verdict
 from cloudstack_hyperv.emulator.host import JobMode
 from cloudstack_hyperv.hypervisor import settings_data as data
@@ -34,6 +37,7 @@ from cloudstack_hyperv.messages.answers.vm import StartAnswer
 from cloudstack_hyperv.messages.commands.host import CheckNetworkCommand
 from cloudstack_hyperv.messages.commands.startup import StartupRoutingCommand
 from cloudstack_hyperv.messages.objects.vm import DiskTO
+from cloudstack_hyperv.resource.known_switches import known_switches
 from cloudstack_hyperv.wsman.api import Instance
 from cloudstack_hyperv.wsman.protocol.wql import Select, starts_with
 
@@ -451,6 +455,30 @@ async def test_start_command_undoes_a_step_whose_answer_was_lost(
     await stage.refused(start_command())
     assert await stage.all_names() == []
     assert stage.has_disks()
+
+
+async def test_start_command_learns_of_a_switch_that_was_made_anew(stage: Stage) -> None:
+    """Its GUID is another; the first start fails, CloudStack's next try does not."""
+    context = stage.resource.context
+    gone = "00000000-9B3C-408E-8E30-5E16A3AEB444"
+    context.memory.values["virtual switches"] = tuple(
+        replace(switch, guid=gone, path=ObjectPath.of(switch.path.class_name, Name=gone))
+        for switch in await known_switches(context)
+    )
+    await stage.refused(start_command())
+    assert await stage.all_names() == []
+    await stage.done(start_command())
+
+
+async def test_start_command_of_a_vm_on_a_host_that_refuses_wql(tmp_path: Path) -> None:
+    """Seen on Windows 11; queries are answered by enumerating."""
+    refused = frozenset({"root/virtualization/v2"})
+    async with staged(tmp_path, wql_refused_in=refused) as stage:
+        await stage.done(start_command())
+        assert [state.vlan for state in await stage.adapters()] == [261, None]
+        await stage.done(attach_command(iso()))
+        await stage.done(stop_command(force_stop=False))
+        assert await stage.all_names() == []
 
 
 async def test_start_command_on_a_host_that_is_gone_fails_at_once(stage: Stage) -> None:

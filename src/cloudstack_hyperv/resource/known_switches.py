@@ -28,6 +28,11 @@ async def known_switches(
     return switches
 
 
+def forget_switches(context: HostContext) -> None:
+    """Drop the list: an operation that used it failed."""
+    context.memory.values.pop(_SWITCHES, None)
+
+
 async def switch_for(context: HostContext, label: str | None) -> VirtualSwitch:
     """Return the switch that a traffic label means; raises SwitchNotFound."""
     try:

@@ -22,7 +22,7 @@ import structlog
 from cloudstack_hyperv.cim.constants import EnabledState
 from cloudstack_hyperv.hypervisor import power
 from cloudstack_hyperv.hypervisor.apply import SizesRefused, apply
-from cloudstack_hyperv.hypervisor.errors import WrongState
+from cloudstack_hyperv.hypervisor.errors import HypervisorError, WrongState
 from cloudstack_hyperv.hypervisor.machines import Machine
 from cloudstack_hyperv.hypervisor.ownership import Ownership
 from cloudstack_hyperv.hypervisor.plan import Plan, StartDecision, decide_start, plan_start
@@ -41,7 +41,7 @@ from cloudstack_hyperv.resource.known_machines import (
     remember_sizes_refused,
     takes_sizes_in_define,
 )
-from cloudstack_hyperv.resource.known_switches import switch_for
+from cloudstack_hyperv.resource.known_switches import forget_switches, switch_for
 from cloudstack_hyperv.resource.registry import handles
 from cloudstack_hyperv.resource.vm_wish import machine_wish, ownership_of, wanted_nics
 
@@ -111,6 +111,9 @@ async def _carry_out(plan: Plan, context: HostContext) -> None:
         remember_sizes_refused(context)
         again = plan_start(plan.wish, await known_release(context), sized_in_define=False)
         await apply(again, machine_directory(context))
+    except HypervisorError:
+        forget_switches(context)
+        raise
 
 
 async def _look(context: HostContext, ownership: Ownership) -> tuple[Machine | None, StartDecision]:
