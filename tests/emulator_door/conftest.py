@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
 
 import pytest
 from tests.emulator_door.doors import ACCOUNTS, Door, OpenDoor
 from tests.emulator_door.raw_client import RawClient
 from tests.emulator_door.small_host import SCHEMA, SmallHost
+from tests.emulator_door.tls import Tls
 
 from cloudstack_hyperv.emulator.cim.engine import CimEngine
 from cloudstack_hyperv.emulator.door.server import WsmanServer
@@ -43,3 +45,9 @@ async def close_raw_clients() -> AsyncIterator[None]:
     yield
     while RawClient.opened:
         await RawClient.opened.pop().close()
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> Tls:
+    """Certificates made for one test."""
+    return Tls(tmp_path)

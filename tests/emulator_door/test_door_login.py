@@ -6,16 +6,12 @@ import asyncio
 import base64
 import ssl
 from dataclasses import replace
-from hashlib import sha1
-from pathlib import Path
 
 import pytest
 import spnego
 import trustme
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 from spnego.channel_bindings import GssChannelBindings
-from tests.emulator_door.doors import PASSWORD, Door, OpenDoor
+from tests.emulator_door.doors import PASSWORD, OpenDoor
 from tests.emulator_door.raw_client import (
     SYSTEM,
     HttpAnswer,
@@ -25,17 +21,16 @@ from tests.emulator_door.raw_client import (
     machine_key,
 )
 from tests.emulator_door.small_host import SCHEMA, SmallHost
+from tests.emulator_door.tls import Tls
 
 from cloudstack_hyperv.emulator.cim.engine import CimEngine
 from cloudstack_hyperv.emulator.door import sealing
-from cloudstack_hyperv.emulator.door.authentication import tls_server_end_point
 from cloudstack_hyperv.emulator.door.server import WsmanServer
 from cloudstack_hyperv.emulator.door.settings import (
     Account,
     Accounts,
     CbtLevel,
     DoorSettings,
-    TlsFiles,
 )
 from cloudstack_hyperv.emulator.door.uris import MUTUAL_TLS
 
@@ -234,43 +229,6 @@ async def test_a_user_without_rights_may_identify(open_door: OpenDoor) -> None:
     assert (await client.post(GOOD)).fault == ("w:AccessDenied", 5)
 
 
-class Tls:
-    """A certificate authority, a server certificate, two client certificates."""
-
-    def __init__(self, folder: Path) -> None:
-        authority = trustme.CA()
-        server = authority.issue_cert("127.0.0.1")
-        self.files = TlsFiles(folder / "server.pem", folder / "server.key", folder / "ca.pem")
-        server.cert_chain_pems[0].write_to_path(self.files.certificate)
-        server.private_key_pem.write_to_path(self.files.private_key)
-        authority.cert_pem.write_to_path(folder / "ca.pem")
-        self.binding = tls_server_end_point(self.files.certificate.read_bytes())
-        self.authority = authority
-        self.known = authority.issue_cert("admin@example.com")
-        self.stranger = authority.issue_cert("someone@example.com")
-
-    def client(self, certificate: trustme.LeafCert | None = None) -> ssl.SSLContext:
-        context = ssl.create_default_context()
-        self.authority.configure_trust(context)
-        if certificate is not None:
-            certificate.configure_cert(context)
-        return context
-
-    async def connect(self, door: Door, certificate: trustme.LeafCert | None = None) -> RawClient:
-        reader, writer = await asyncio.open_connection(
-            "127.0.0.1", door.port, ssl=self.client(certificate), server_hostname="127.0.0.1"
-        )
-        client = RawClient(reader, writer)
-        RawClient.opened.append(client)
-        return client
-
-
-@pytest.fixture
-def tls(tmp_path: Path) -> Tls:
-    """Certificates made for one test."""
-    return Tls(tmp_path)
-
-
 HTTPS = DoorSettings(http_port=None, https_port=0, basic=True)
 
 
@@ -309,12 +267,10 @@ async def test_channel_binding_levels(
 
 
 async def test_client_certificates(open_door: OpenDoor, tls: Tls) -> None:
-    pem = tls.known.cert_chain_pems[0].bytes()
-    der = x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
     account = Account(
         "certified",
         PASSWORD,
-        certificate_thumbprints=(sha1(der, usedforsecurity=False).hexdigest().upper(),),
+        certificate_thumbprints=(tls.thumbprint(tls.known).upper(),),
     )
     settings = replace(HTTPS, tls=tls.files, certificate=True)
     door = await open_door(settings, accounts=(account,))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import xml.etree.ElementTree as ET
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pypsrp.exceptions import AuthenticationError, WSManFaultError
 from pypsrp.wsman import NAMESPACES, SelectorSet, WSMan, WSManAction
 from tests.emulator_door.doors import PASSWORD, OpenDoor
+from tests.emulator_door.tls import Tls
 
-from cloudstack_hyperv.emulator.door.settings import DoorSettings
+from cloudstack_hyperv.emulator.door.settings import Account, DoorSettings
 
 WMI = "http://schemas.microsoft.com/wbem/wsman/1/wmi/root/virtualization/v2/"
 SYSTEM = WMI + "Msvm_ComputerSystem"
@@ -174,3 +176,52 @@ async def test_a_large_answer_travels_sealed(open_door: OpenDoor) -> None:
 
     count = await asyncio.to_thread(fetch)
     assert count > 200
+
+
+@pytest.mark.parametrize(
+    ("auth", "encryption"),
+    [
+        ("basic", "auto"),
+        ("certificate", "auto"),
+        ("ntlm", "auto"),
+        ("ntlm", "always"),
+        ("negotiate", "auto"),
+        ("negotiate", "always"),
+    ],
+)
+async def test_over_https_with_strict_channel_binding(
+    open_door: OpenDoor, tls: Tls, tmp_path: Path, auth: str, encryption: str
+) -> None:
+    settings = DoorSettings(
+        http_port=None,
+        https_port=0,
+        tls=tls.files,
+        basic=True,
+        certificate=True,
+        cbt_hardening="strict",
+    )
+    account = Account(
+        "Administrator", PASSWORD, certificate_thumbprints=(tls.thumbprint(tls.known),)
+    )
+    door = await open_door(settings, accounts=(account,))
+    tls.known.cert_chain_pems[0].write_to_path(tmp_path / "client.pem")
+    tls.known.private_key_pem.write_to_path(tmp_path / "client.key")
+    more: dict[str, Any] = {"ssl": True, "cert_validation": str(tls.files.client_ca)}
+    if auth == "certificate":
+        more |= {
+            "certificate_pem": str(tmp_path / "client.pem"),
+            "certificate_key_pem": str(tmp_path / "client.key"),
+        }
+
+    def count() -> int:
+        body = ET.Element(WSEN + "Enumerate")
+        ET.SubElement(body, W + "OptimizeEnumeration")
+        ET.SubElement(body, W + "MaxElements").text = "10"
+        with client(door.port, auth, encryption, **more) as wsman:
+            items = wsman.enumerate(SYSTEM, body).find(f".//{W}Items")
+            assert items is not None
+            return len(items)
+
+    assert await asyncio.to_thread(count) == 3
+    mechanism = door.server.calls.records[-1].call.caller.mechanism
+    assert mechanism == ("ntlm" if auth == "negotiate" else auth)

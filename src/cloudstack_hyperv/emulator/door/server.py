@@ -95,6 +95,8 @@ class WsmanServer:
             port,
             ssl=tls,
             ssl_handshake_timeout=_HANDSHAKE_TIMEOUT_S if tls is not None else None,
+            ssl_shutdown_timeout=_GRACE_S if tls is not None else None,
+            backlog=512,
         )
         self._listeners.append(listener)
         address, bound = listener.sockets[0].getsockname()[:2]
