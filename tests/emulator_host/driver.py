@@ -55,10 +55,11 @@ class Driver:
             if job.values["JobState"] not in (2, 3, 4):
                 return job.values
             self.clock.advance(0.1)
-            await self._breathe()
+            await self.finish_soon()
         raise AssertionError("the job does not end")
 
-    async def _breathe(self) -> None:
+    async def finish_soon(self) -> None:
+        """Give work in threads a moment."""
         await asyncio.sleep(0.001)
 
     async def rows(self, class_name: str, namespace: str = V2) -> list[Row]:
@@ -150,7 +151,11 @@ class Driver:
         assert (await self.machine(guid))["EnabledState"] == 2
 
     async def create_disk(self, path: str, size: int = 64 * 2**20, **more: Value) -> int | None:
-        values = {"Path": path, "Type": 3, "Format": 3, "MaxInternalSize": size, **more}
+        return await self.create({"Path": path, "MaxInternalSize": size, **more})
+
+    async def create(self, wanted: dict[str, Value]) -> int | None:
+        """Create a disk, dynamic VHDX unless it says otherwise."""
+        values: dict[str, Value] = {"Type": 3, "Format": 3, **wanted}
         reply = await self.call(
             "Msvm_ImageManagementService",
             "CreateVirtualHardDisk",

@@ -21,10 +21,12 @@ from cloudstack_hyperv.emulator.host.arguments import (
     reference,
     references,
 )
+from cloudstack_hyperv.emulator.host.checkpoints import Checkpoints
 from cloudstack_hyperv.emulator.host.configuration import (
     Configuration,
     new_configuration,
 )
+from cloudstack_hyperv.emulator.host.disk_chains import ChainWork
 from cloudstack_hyperv.emulator.host.disks import HostDisks
 from cloudstack_hyperv.emulator.host.editor import Editor
 from cloudstack_hyperv.emulator.host.jobs import JobKind
@@ -77,6 +79,8 @@ class Definition:
         disks: HostDisks,
         power: Power,
         scripts: GuestScripts,
+        checkpoints: Checkpoints,
+        chains: ChainWork,
     ) -> None:
         self._site = site
         self._machines = machines
@@ -84,6 +88,8 @@ class Definition:
         self._disks = disks
         self._power = power
         self._scripts = scripts
+        self._checkpoints = checkpoints
+        self._chains = chains
 
     @property
     def methods(self) -> dict[str, Callable[[MethodCall], Reply]]:
@@ -199,13 +205,17 @@ class Definition:
     # DestroySystem -------------------------------------------------------------------------
 
     def destroy_system(self, call: MethodCall) -> Reply:
-        """Remove a machine; its disks stay."""
+        """Remove a machine; its disks stay, checkpoints are merged into them first."""
         machine = self._machines.referenced(call, "AffectedSystem")
         if machine.state not in (PowerState.OFF, PowerState.SAVED) or machine.merging:
             raise invalid_state(f"{machine.name} is {machine.state.value}")
+        has_checkpoints = bool(machine.checkpoints)
+        collapse = self._checkpoints.collapse_without(machine)
 
-        def apply(_: object) -> None:
+        def apply(moves: dict[str, str] | None) -> None:
             self._disks.release(machine.machine_id)
+            machine.checkpoints.clear()
+            self._checkpoints.take_moves(machine, moves or {})
             for path in self.configuration_files(machine.settings):
                 self._disks.place(path).local.unlink(missing_ok=True)
             self._site.board.forget_machine(machine.machine_id)
@@ -223,6 +233,7 @@ class Definition:
                 self._site.config.timings.destroy,
                 machine=machine,
                 affected=(machine_reference(machine.machine_id),),
+                work=(lambda _: self._chains.collapse(collapse)) if has_checkpoints else None,
             ),
         )
 

@@ -19,11 +19,13 @@ from cloudstack_hyperv.cim.constants import (
 from cloudstack_hyperv.emulator.cim.provider import Provider
 from cloudstack_hyperv.emulator.host.adapters import Adapters
 from cloudstack_hyperv.emulator.host.associations import Associations
+from cloudstack_hyperv.emulator.host.checkpoints import Checkpoints
 from cloudstack_hyperv.emulator.host.clock import Clock, SystemClock, Timeline
 from cloudstack_hyperv.emulator.host.config import GuestScript, HostConfig
 from cloudstack_hyperv.emulator.host.connections import PortFeatures
 from cloudstack_hyperv.emulator.host.console import Console
 from cloudstack_hyperv.emulator.host.definition import Definition
+from cloudstack_hyperv.emulator.host.disk_chains import ChainWork
 from cloudstack_hyperv.emulator.host.disk_work import DiskWork
 from cloudstack_hyperv.emulator.host.disks import HostDisks
 from cloudstack_hyperv.emulator.host.file_classes import FileClasses
@@ -89,12 +91,22 @@ class EmulatedHost:
         self.scripts = GuestScripts(config.guest)
         self.services = Services(self.site, booted)
         self.power = Power(self.site, self.machines, self.switches, self.disks)
+        disk_work = DiskWork(self.disks)
+        self.images = Images(self.site, self.disks, disk_work)
+        chains = ChainWork(self.disks, disk_work)
+        self.checkpoints = Checkpoints(self.site, self.machines, self.power, chains)
         self.definition = Definition(
-            self.site, self.machines, self.switches, self.disks, self.power, self.scripts
+            self.site,
+            self.machines,
+            self.switches,
+            self.disks,
+            self.power,
+            self.scripts,
+            self.checkpoints,
+            chains,
         )
         self.port_features = PortFeatures(self.site, self.machines, self.switches)
         self.exchange = KeyValueExchange(self.site, self.machines)
-        self.images = Images(self.site, self.disks, DiskWork(self.disks))
         self.console = Console(self.site, self.machines)
         self.inventory = Inventory(self.site, self.machines, booted)
         self.adapters = Adapters(self.site, self.switches)
@@ -173,6 +185,7 @@ class EmulatedHost:
                     service_settings["Msvm_VirtualSystemManagementService"],
                 ),
                 "Msvm_ImageManagementService": merged(self.images.methods),
+                "Msvm_VirtualSystemSnapshotService": merged(self.checkpoints.methods),
                 "Msvm_VirtualSystemMigrationService": merged(
                     service_settings["Msvm_VirtualSystemMigrationService"]
                 ),

@@ -22,6 +22,9 @@ from cloudstack_hyperv.emulator.cim.provider import Row, Value
 from cloudstack_hyperv.emulator.host.clock import NEVER, Appointment, Timeline
 from cloudstack_hyperv.emulator.host.outcome import Hresult, JobFailed
 
+_AFTER_ITS_MACHINE = 5.0
+"""Seconds that a DestroySystem job outlives its machine: libvirt looks for it once more."""
+
 CREATED_BY_JOB = 5
 """ElementEffects of an element that the job made."""
 
@@ -94,6 +97,8 @@ class Job:
     due: Appointment | None = None
     child_path: str = ""
     parent_path: str = ""
+    removal: float | None = None
+    """Seconds that its row stays; None: as usual."""
 
     @property
     def is_over(self) -> bool:
@@ -169,7 +174,8 @@ class JobBoard:
         job.changed = self._timeline.now()
         job.finish = _nothing
         job.fail = lambda: None
-        self._timeline.after(self._removal, lambda: self._drop(job))
+        removal = self._removal if job.removal is None else job.removal
+        self._timeline.after(removal, lambda: self._drop(job))
 
     def _drop(self, job: Job) -> None:
         self._jobs.pop(job.job_id, None)
@@ -189,10 +195,12 @@ class JobBoard:
         return ReturnCode.COMPLETED
 
     def forget_machine(self, machine_id: str) -> None:
-        """Remove the jobs of a machine that is gone."""
+        """Remove the jobs of a machine that is gone; one that still runs stays a moment."""
         for job in [job for job in self._jobs.values() if job.machine_id == machine_id]:
-            if job.is_over or job.due is None:
+            if job.is_over:
                 self._jobs.pop(job.job_id)
+            else:
+                job.removal = _AFTER_ITS_MACHINE
 
     def of_class(self, class_name: str) -> list[Job]:
         """Return the jobs of one class, oldest first."""

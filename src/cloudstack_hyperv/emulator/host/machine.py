@@ -115,6 +115,8 @@ class Machine:
     current_checkpoint: str = ""
     """GUID of the checkpoint that the running state descends from."""
     last_applied: str = ""
+    frozen_files: set[str] = field(default_factory=set)
+    """Disk files, lower case, that its checkpoints froze and that may be merged later."""
     host_items: dict[str, str] = field(default_factory=dict)
     trustees: set[str] = field(default_factory=set)
     destroyed: bool = False

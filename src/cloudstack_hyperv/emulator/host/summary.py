@@ -18,7 +18,6 @@ from cloudstack_hyperv.emulator.host import catalogue
 from cloudstack_hyperv.emulator.host.arguments import references
 from cloudstack_hyperv.emulator.host.configuration import Configuration
 from cloudstack_hyperv.emulator.host.console import Console
-from cloudstack_hyperv.emulator.host.jobs import JobBoard
 from cloudstack_hyperv.emulator.host.machine import Machine
 from cloudstack_hyperv.emulator.host.machines import Machines
 from cloudstack_hyperv.emulator.host.outcome import invalid_parameter
@@ -120,12 +119,6 @@ def _guest_os(values: Values, machine: Machine, settings: Configuration, now: da
     values["GuestOperatingSystem"] = guest.script.os_name if guest is not None and up else ""
 
 
-def _snapshots(values: Values, machine: Machine, settings: Configuration, now: datetime) -> None:
-    del settings, now
-    rows = [checkpoint.settings.system for checkpoint in machine.checkpoints.values()]
-    values["Snapshots"] = rows or None
-
-
 def _health(values: Values, machine: Machine, settings: Configuration, now: datetime) -> None:
     del settings, now
     values["HealthState"] = 25 if machine.critical else 5
@@ -178,7 +171,6 @@ _FILLERS: dict[int, Filler] = {
     104: _heartbeat,
     105: _uptime,
     106: _guest_os,
-    107: _snapshots,
     109: _health,
     110: _status,
     111: _status_text,
@@ -199,7 +191,7 @@ _SINCE_2012_R2: dict[int, Filler] = {
 }
 _SINCE_2016: dict[int, Filler] = {9: _switches, 10: _version, 11: _shielded}
 _THUMBNAILS = {5: (80, 60), 6: (160, 120), 7: (320, 240)}
-_TASKS = 108
+_SNAPSHOTS, _TASKS = 107, 108
 
 
 class Summary:
@@ -216,7 +208,8 @@ class Summary:
         wanted = call.arguments.get("RequestedInformation")
         ids = {int(str(item)) for item in wanted} if isinstance(wanted, list | tuple) else set()
         tasks, pictures = _TASKS in ids, [_THUMBNAILS[i] for i in sorted(ids & set(_THUMBNAILS))]
-        ids -= {_TASKS, *_THUMBNAILS, 8}
+        snapshots = _SNAPSHOTS in ids
+        ids -= {_TASKS, _SNAPSHOTS, *_THUMBNAILS, 8}
         unknown = ids - set(self._fillers)
         if unknown:
             raise invalid_parameter(f"RequestedInformation {sorted(unknown)} is unknown")
@@ -232,9 +225,14 @@ class Summary:
             for fill in fillers:
                 fill(values, machine, settings, now)
             if tasks:
-                values["AsynchronousTasks"] = _tasks(self._site.board, machine)
+                values["AsynchronousTasks"] = self._tasks(machine)
             for width, height in pictures:
                 self._add_picture(values, machine, width, height)
+            if snapshots and machine.checkpoints:
+                native = self._site.schema.native
+                values["Snapshots"] = [
+                    native(c.settings.system) for c in machine.checkpoints.values()
+                ]
             for name in foreign:
                 values.pop(name, None)
             rows.append(Row(_CLASS, values))
@@ -256,6 +254,10 @@ class Summary:
             found.append(owner)
         return found
 
+    def _tasks(self, machine: Machine) -> list[Row] | None:
+        board, native = self._site.board, self._site.schema.native
+        return [native(board.row(job)) for job in board.running_for(machine.machine_id)] or None
+
     def _add_picture(self, values: Values, machine: Machine, width: int, height: int) -> None:
         if machine.state.has_worker:
             values["ThumbnailImage"] = self._console.picture(machine, width, height)
@@ -270,7 +272,3 @@ def known_fields(profile: ReleaseProfile) -> dict[int, Filler]:
     if profile.is_2016_or_newer:
         known.update(_SINCE_2016)
     return known
-
-
-def _tasks(board: JobBoard, machine: Machine) -> list[Row] | None:
-    return [board.row(job) for job in board.running_for(machine.machine_id)] or None
