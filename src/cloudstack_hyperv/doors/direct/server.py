@@ -32,6 +32,7 @@ from aiohttp import web
 from cloudstack_hyperv.config import DirectDoorSettings
 from cloudstack_hyperv.doors.direct.certificate import own_certificate, server_context
 from cloudstack_hyperv.doors.direct.guard import ConnectionGuard
+from cloudstack_hyperv.hypervisor.errors import HypervisorError
 from cloudstack_hyperv.messages import (
     MalformedMessage,
     UnknownCommandClass,
@@ -40,7 +41,9 @@ from cloudstack_hyperv.messages import (
     encode_answers,
     failure_answer,
 )
+from cloudstack_hyperv.resource.errors import CommandRefused
 from cloudstack_hyperv.resource.resource import Resource
+from cloudstack_hyperv.storage.host_files import HostFileError
 
 log = structlog.get_logger(__name__)
 
@@ -90,7 +93,8 @@ class DirectDoor:
         try:
             for resource, address in zip(self._resources, addresses, strict=True):
                 name = resource.context.host.name
-                opened.append(Listening(name, address, await self._listen(resource, address, context)))
+                port = await self._listen(resource, address, context)
+                opened.append(Listening(name, address, port))
         except BaseException:
             await self.stop(drain=0)
             raise
@@ -241,8 +245,11 @@ class DirectDoor:
 async def _state_report(resource: Resource) -> web.Response:
     try:
         states = await resource.vm_state_report()
-    except Exception as error:  # noqa: BLE001 - a report must be complete or an error; never partial
-        log.warning("state report failed", error=str(error), kind=type(error).__name__)
+    except _DECLARED as error:
+        log.warning("state report failed", error=_said(error))
+        return _text(500, "the host's VM states cannot be read now")
+    except Exception:  # a report must be complete or an error; never partial
+        log.exception("state report failed in a way nobody declares")
         return _text(500, "the host's VM states cannot be read now")
     return _json(json.dumps([{name: state} for name, state in states.items()]).encode())
 
@@ -253,9 +260,19 @@ async def _startup(resource: Resource, body: bytes) -> web.Response:
     except MalformedMessage as error:
         log.warning("malformed StartupCommand", error=str(error))
         return _text(400, str(error))
-    except Exception as error:  # noqa: BLE001 - the server stores what it gets: answer whole or not at all
-        log.error("startup failed: the host is not added", error=str(error))
-        return _text(500, f"the host cannot be started up: {error}")
+    except _DECLARED as error:
+        log.warning("startup failed: the host is not added", error=_said(error))
+        return _text(500, f"the host cannot be started up: {_said(error)}")
+    except Exception:  # the server stores what it gets: answer whole or not at all
+        log.exception("startup failed in a way nobody declares: the host is not added")
+        return _text(500, "the host cannot be started up; the agent's log has the details")
+
+
+_DECLARED = (CommandRefused, HypervisorError, HostFileError, TimeoutError)
+
+
+def _said(error: Exception) -> str:
+    return str(error) or "the host did not answer in time"
 
 
 def _is_json_object(body: bytes) -> bool:
