@@ -22,8 +22,8 @@ CALLER = Caller("HYPERV1\\Administrator", mechanism="local")
 class Driver:
     """A client of one emulated host."""
 
-    def __init__(self, config: HostConfig) -> None:
-        self.clock = VirtualClock()
+    def __init__(self, config: HostConfig, clock: VirtualClock | None = None) -> None:
+        self.clock = clock or VirtualClock()
         self.host = EmulatedHost(config, self.clock)
         self.engine = CimEngine(self.host, load_schema().for_release(config.release))
 

@@ -23,7 +23,12 @@ from cloudstack_hyperv.emulator.host.machine import Machine
 from cloudstack_hyperv.emulator.host.machines import Machines
 from cloudstack_hyperv.emulator.host.services import Services
 from cloudstack_hyperv.emulator.host.serving import ClassTable
-from cloudstack_hyperv.emulator.host.site import Site, machine_reference, setting_reference
+from cloudstack_hyperv.emulator.host.site import (
+    Site,
+    machine_reference,
+    planned_reference,
+    setting_reference,
+)
 from cloudstack_hyperv.emulator.host.switch_rows import (
     EXTERNAL_PORT,
     INTERNAL_PORT,
@@ -34,6 +39,7 @@ from cloudstack_hyperv.emulator.host.switch_rows import (
 )
 from cloudstack_hyperv.emulator.host.switches import SWITCH_SETTINGS, Switches
 from cloudstack_hyperv.emulator.host.system_rows import (
+    PLANNED_SYSTEM,
     SYSTEM,
     SystemRows,
     boot_source_row,
@@ -57,6 +63,13 @@ def named_reference(row: Row) -> ObjectPath:
     """Return a reference to a service or endpoint (four keys, Name among them)."""
     keys = tuple((name, str(row.values[name])) for name in _NAMED_KEYS)
     return ObjectPath(row.class_name, keys, NAMESPACE_VIRTUALIZATION)
+
+
+def system_reference(machine: Machine) -> ObjectPath:
+    """Return a reference to a machine or planned system."""
+    if machine.planned:
+        return planned_reference(machine.machine_id)
+    return machine_reference(machine.machine_id)
 
 
 class Associations:
@@ -125,13 +138,13 @@ class Associations:
     def _defines(self, machine: Machine) -> Row:
         return _pair(
             "Msvm_SettingsDefineState",
-            ManagedElement=machine_reference(machine.machine_id),
+            ManagedElement=system_reference(machine),
             SettingData=setting_reference(VSSD, f"Microsoft:{machine.machine_id}"),
         )
 
     def settings_define_state(self) -> Pairs:
         """Yield machine and switch with their settings, live adapters with theirs."""
-        for machine in self._machines:
+        for machine in self._machines.everything():
             yield self._defines(machine)
             if machine.state.has_worker:
                 yield from self._live_adapters(machine)
@@ -159,7 +172,7 @@ class Associations:
             )
 
     def _defined_by(self, path: ObjectPath) -> Iterable[Row] | None:
-        if path.class_name not in (SYSTEM, VSSD):
+        if path.class_name not in (SYSTEM, PLANNED_SYSTEM, VSSD):
             return None
         machine = self._machines.resolve(path)
         return [self._defines(machine)] if machine is not None else []
@@ -190,7 +203,7 @@ class Associations:
         )
 
     def _configurations(self) -> Iterator[Configuration]:
-        for machine in self._machines:
+        for machine in self._machines.everything():
             yield from machine.all_settings()
 
     def components(self) -> Pairs:
@@ -294,11 +307,11 @@ class Associations:
 
     def checkpoints(self) -> Pairs:
         """Yield machines with each of their checkpoints."""
-        for machine in self._machines:
+        for machine in self._machines.everything():
             for checkpoint in machine.checkpoints.values():
                 yield _pair(
                     "Msvm_SnapshotOfVirtualSystem",
-                    Antecedent=machine_reference(machine.machine_id),
+                    Antecedent=system_reference(machine),
                     Dependent=self._site.reference(checkpoint.settings.system),
                 )
 

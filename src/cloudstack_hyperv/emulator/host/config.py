@@ -109,6 +109,9 @@ class Timings:
     linger: float = 0.0
     """How long a destroyed machine's row stays after its job is complete."""
     checkpoint: float = 0.4
+    migrate: float = 0.8
+    """Sending a machine's memory to another host; copying disks comes on top."""
+    export: float = 0.3
     merge: float = 0.5
     """How long a checkpoint's disks go on merging after the job is complete, at least."""
     image: float = 0.05

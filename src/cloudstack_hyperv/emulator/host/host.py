@@ -35,10 +35,12 @@ from cloudstack_hyperv.emulator.host.images import MOUNTED, Images
 from cloudstack_hyperv.emulator.host.inventory import Inventory
 from cloudstack_hyperv.emulator.host.jobs import JobBoard
 from cloudstack_hyperv.emulator.host.kvp import KeyValueExchange
+from cloudstack_hyperv.emulator.host.lifecycle import Lifecycle
 from cloudstack_hyperv.emulator.host.machine_classes import MachineClasses
 from cloudstack_hyperv.emulator.host.machines import Machines
 from cloudstack_hyperv.emulator.host.operation import Conductor
 from cloudstack_hyperv.emulator.host.performance import Performance
+from cloudstack_hyperv.emulator.host.persistence import StateStore
 from cloudstack_hyperv.emulator.host.power import Power
 from cloudstack_hyperv.emulator.host.profiles import PROFILES
 from cloudstack_hyperv.emulator.host.release_schema import release_schema
@@ -62,6 +64,9 @@ _ALWAYS_THERE = frozenset(
     }
 )
 
+_SEED_STEP = 1_000_003
+"""So that a host that starts again does not make the GUIDs of its last run once more."""
+
 
 class EmulatedHost:
     """One emulated host; a `ProviderHost`.  `close` it when it is no longer needed."""
@@ -71,7 +76,10 @@ class EmulatedHost:
         self.config = config
         profile = PROFILES[config.release]
         self.timeline = Timeline(clock or SystemClock())
-        dice = Dice(config.seed)
+        store = StateStore(config.folder)
+        state = store.load_host()
+        dice = Dice(config.seed + state.boots * _SEED_STEP)
+        state.boots += 1
         board = JobBoard(self.timeline, dice.guid, config.timings.job_removal)
         files = HostFiles(config.folder, config.drives, config.shares)
         self.site = Site(
@@ -114,8 +122,18 @@ class EmulatedHost:
         self.power.resetting_counters.append(self.performance.account)
         self.table = ClassTable(self.timeline, self.site.schema)
         self._make_folders()
-        for plan in config.switches:
-            self.switches.put(self.switches.build_planned(plan))
+        self._lifecycle = Lifecycle(
+            self.site,
+            store,
+            state,
+            self.machines,
+            self.switches,
+            self.services,
+            self.power,
+            self.disks,
+            self.scripts,
+        )
+        self._lifecycle.start()
         self._serve()
 
     def _make_folders(self) -> None:
@@ -147,9 +165,22 @@ class EmulatedHost:
         """Return the host's time."""
         return self.timeline.now()
 
-    def close(self) -> None:
-        """End the threads of the image service; machines are left as they are."""
+    def close(self, *, keep_running: bool = False) -> None:
+        """Write the state down and end the threads of the image service.
+
+        A host made on the same folder later finds its machines off, as after a reboot, unless
+        `keep_running`.
+        """
         self.site.conductor.close()
+        self._lifecycle.stop(keep_running=keep_running)
+
+    def restart_management_service(self) -> None:
+        """Lose all jobs, as when VMMS restarts; machines run on."""
+        self._lifecycle.restart_management_service()
+
+    def reboot(self) -> None:
+        """Restart the host: machines lose power; those that start automatically do."""
+        self._lifecycle.reboot()
 
     # For tests and tools -------------------------------------------------------------------
 
@@ -186,8 +217,9 @@ class EmulatedHost:
                 ),
                 "Msvm_ImageManagementService": merged(self.images.methods),
                 "Msvm_VirtualSystemSnapshotService": merged(self.checkpoints.methods),
+                "Msvm_MetricService": merged(service_settings["Msvm_MetricService"]),
                 "Msvm_VirtualSystemMigrationService": merged(
-                    service_settings["Msvm_VirtualSystemMigrationService"]
+                    service_settings.get("Msvm_VirtualSystemMigrationService", {})
                 ),
             },
         )

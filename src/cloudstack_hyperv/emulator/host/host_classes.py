@@ -55,6 +55,7 @@ class HostClasses:
             "Msvm_VirtualSystemManagementServiceSettingData", lambda: (services.management,)
         )
         table.serve("Msvm_VirtualSystemMigrationServiceSettingData", lambda: (services.migration,))
+        table.serve("Msvm_MetricServiceSettingData", lambda: (services.metrics,))
         table.serve("Msvm_TerminalServiceSettingData", lambda: (services.terminal,))
         self._register_network(table)
         self._register_windows(table)

@@ -58,6 +58,11 @@ class JobKind:
         """Return a kind of Msvm_StorageJob; these can be cancelled."""
         return cls("Msvm_StorageJob", number, caption, cancellable=True)
 
+    @classmethod
+    def migration(cls, number: int, caption: str) -> JobKind:
+        """Return a kind of Msvm_MigrationJob; these can be cancelled."""
+        return cls("Msvm_MigrationJob", number, caption, cancellable=True)
+
 
 class Progress:
     """Shared by a thread (writes) and the job row (reads); also carries the wish to stop."""
@@ -92,6 +97,9 @@ class Job:
     error_code: int = 0
     error_text: str = ""
     error_hresult: int = 0
+    error_reasons: tuple[tuple[int, str], ...] = ()
+    details: dict[str, Value] = field(default_factory=dict)
+    """Properties that only this job's class has."""
     progress: Progress = field(default_factory=Progress)
     work: Future[Any] | None = None
     due: Appointment | None = None
@@ -161,6 +169,7 @@ class JobBoard:
             job.error_code = failure.code
             job.error_text = failure.text
             job.error_hresult = failure.hresult
+            job.error_reasons = failure.reasons
             job.fail()
             self._close(job, JobState.EXCEPTION)
         except CancelledError:
@@ -179,6 +188,10 @@ class JobBoard:
 
     def _drop(self, job: Job) -> None:
         self._jobs.pop(job.job_id, None)
+
+    def forget(self, job: Job) -> None:
+        """Take a job's row away at once, as when its machine has left the host."""
+        self._drop(job)
 
     def cancel(self, job: Job, *, kill: bool) -> int:
         """End a job before its time; return the method's code."""
@@ -269,6 +282,7 @@ class JobBoard:
             values["JobCompletionStatusCode"] = job.error_hresult
             values["Child"] = job.child_path
             values["Parent"] = job.parent_path
+        values.update(job.details)
         return Row(job.kind.class_name, values)
 
     def _percent(self, job: Job, now: datetime) -> int:
@@ -297,6 +311,16 @@ def error_row(job: Job) -> Row:
             "CIMStatusCodeDescription": "CIM_ERR_FAILED",
         },
     )
+
+
+def error_rows(job: Job) -> list[Row]:
+    """Return why a job failed, outermost first; reasons follow the failure they explain."""
+    outer = error_row(job)
+    inner = [
+        Row(outer.class_name, {**outer.values, "MessageID": str(number), "Message": text})
+        for number, text in job.error_reasons
+    ]
+    return [outer, *inner]
 
 
 def _nothing(_: object) -> None:

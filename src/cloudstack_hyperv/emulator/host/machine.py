@@ -67,6 +67,8 @@ class Activity(enum.IntEnum):
     DELETING_CHECKPOINT = 32770
     WAITING_TO_START = 32771
     MERGING_DISKS = 32772
+    EXPORTING = 32773
+    MIGRATING = 32774
 
 
 _ACTIVITY_TEXT = {
@@ -75,6 +77,8 @@ _ACTIVITY_TEXT = {
     Activity.DELETING_CHECKPOINT: "Deleting checkpoint",
     Activity.WAITING_TO_START: "Waiting to start",
     Activity.MERGING_DISKS: "Merging disks",
+    Activity.EXPORTING: "Exporting virtual machine",
+    Activity.MIGRATING: "Migrating virtual machine",
 }
 
 
@@ -119,8 +123,17 @@ class Machine:
     """Disk files, lower case, that its checkpoints froze and that may be merged later."""
     host_items: dict[str, str] = field(default_factory=dict)
     trustees: set[str] = field(default_factory=set)
+    """Accounts that may open its console."""
+    measured_since: datetime | None = None
+    """When collection of its metrics was switched on."""
+    booted_from: datetime | None = None
+    """When its guest booted, as read back from disk."""
     destroyed: bool = False
     critical: bool = False
+    planned: bool = False
+    """Imported or announced by a migration, and not (yet) a machine of this host."""
+    role: str = ""
+    """Name of its role in a failover cluster, "" when the cluster does not look after it."""
 
     @property
     def name(self) -> str:

@@ -10,7 +10,7 @@ from cloudstack_hyperv.emulator.host import catalogue
 from cloudstack_hyperv.emulator.host.arguments import flag, integer
 from cloudstack_hyperv.emulator.host.console import Console
 from cloudstack_hyperv.emulator.host.features import features_of
-from cloudstack_hyperv.emulator.host.jobs import JobBoard, error_row
+from cloudstack_hyperv.emulator.host.jobs import JobBoard, error_row, error_rows
 from cloudstack_hyperv.emulator.host.machine import Machine
 from cloudstack_hyperv.emulator.host.machines import Machines
 from cloudstack_hyperv.emulator.host.outcome import invalid_state
@@ -213,4 +213,4 @@ class MachineClasses:
         job = self._board.get(text(call.target.values, "InstanceID")) if call.target else None
         if job is None or not job.error_code:
             return MethodReply(ReturnCode.COMPLETED)
-        return MethodReply(ReturnCode.COMPLETED, {"Errors": [error_row(job)]})
+        return MethodReply(ReturnCode.COMPLETED, {"Errors": error_rows(job)})

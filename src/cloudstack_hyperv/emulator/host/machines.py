@@ -20,6 +20,7 @@ class Machines:
 
     def __init__(self) -> None:
         self._machines: dict[str, Machine] = {}
+        self._planned: dict[str, Machine] = {}
         self.changed: list[Callable[[Machine], None]] = []
         """Called after a machine's settings changed (persistence, ports)."""
         self.removed: list[Callable[[Machine], None]] = []
@@ -30,13 +31,38 @@ class Machines:
     def __len__(self) -> int:
         return len(self._machines)
 
+    @property
+    def planned(self) -> list[Machine]:
+        """Planned systems: imported or announced by a migration, not realized yet."""
+        return list(self._planned.values())
+
+    def everything(self) -> Iterator[Machine]:
+        """Yield machines, then planned systems: whatever has settings on this host."""
+        yield from self._machines.values()
+        yield from self._planned.values()
+
+    def plan(self, machine: Machine) -> None:
+        """Take a planned system in."""
+        machine.planned = True
+        self._planned[machine.machine_id] = machine
+
+    def drop_plan(self, machine: Machine) -> None:
+        """Forget a planned system."""
+        self._planned.pop(machine.machine_id, None)
+
+    def get_planned(self, machine_id: str) -> Machine | None:
+        """Return the planned system of a GUID in any letter case."""
+        return self._planned.get(machine_id.upper())
+
     def add(self, machine: Machine) -> None:
         """Take a machine in."""
         self._machines[machine.machine_id] = machine
         self.announce(machine)
 
     def announce(self, machine: Machine) -> None:
-        """Tell who wants to know that a machine's settings changed."""
+        """Tell who wants to know that a machine's settings changed; a plan concerns nobody."""
+        if machine.planned:
+            return
         for listener in self.changed:
             listener(machine)
 
@@ -62,10 +88,10 @@ class Machines:
         if not upper.startswith(_PREFIX):
             return None
         guid = upper[len(_PREFIX) :].split("\\", 1)[0]
-        machine = self._machines.get(guid)
+        machine = self._machines.get(guid) or self._planned.get(guid)
         if machine is not None:
             return machine, machine.settings
-        for candidate in self:
+        for candidate in self.everything():
             checkpoint = candidate.checkpoints.get(guid)
             if checkpoint is not None:
                 return candidate, checkpoint.settings
@@ -77,7 +103,7 @@ class Machines:
         if owner is not None:
             machine, settings = owner
             checkpoint = machine.checkpoints.get(settings.guid)
-            if checkpoint is not None:
+            if checkpoint is not None and not machine.planned:
                 return machine, checkpoint
         raise invalid_parameter("the reference names no checkpoint")
 
@@ -100,6 +126,8 @@ class Machines:
         kind = path.class_name.lower()
         if kind in ("msvm_computersystem", "cim_computersystem"):
             return self.get(path.key("Name") or "")
+        if kind == "msvm_plannedcomputersystem":
+            return self.get_planned(path.key("Name") or "")
         if kind == "msvm_virtualsystemsettingdata":
             owner = self.owner_of(path.key("InstanceID") or "")
             if owner is not None and owner[1] is owner[0].settings:

@@ -23,11 +23,19 @@ class Refused(Exception):
 class JobFailed(Exception):
     """The operation was started and failed: `code` 32768.., `hresult` as in winerror.h."""
 
-    def __init__(self, code: int, text: str, hresult: int = 0x80004005) -> None:
+    def __init__(
+        self,
+        code: int,
+        text: str,
+        hresult: int = 0x80004005,
+        reasons: tuple[tuple[int, str], ...] = (),
+    ) -> None:
+        """`reasons` are inner errors, (MessageID, text) each, as GetErrorEx lists them."""
         super().__init__(f"{int(code)} {text}")
         self.code = int(code)
         self.text = text
         self.hresult = hresult
+        self.reasons = reasons
 
 
 class Hresult:

@@ -247,16 +247,8 @@ class Power:
 
     def _power_on(self, machine: Machine, *, fresh: bool) -> None:
         """Give a machine memory and files, and boot or restore its guest; JobFailed."""
-        self._check_memory(machine)
-        self.hold_files(machine)
-        try:
-            self._check_connections(machine)
-        except JobFailed:
-            self._disks.release(machine.machine_id)
-            raise
+        self.give_worker(machine)
         self._assign_addresses(machine)
-        self._next_pid += 4
-        machine.process_id = self._next_pid
         now = self._site.timeline.now()
         if fresh or machine.guest is None:
             machine.guest = Guest(
@@ -265,7 +257,27 @@ class Power:
         machine.settings.set_system(IsSaved=False)
         self._set_state(machine, PowerState.RUNNING)
 
-    def _check_memory(self, machine: Machine) -> None:
+    def give_worker(self, machine: Machine) -> None:
+        """Give a machine memory, files and a worker process; JobFailed, and then it has none.
+
+        What starts here calls it, and what arrives running by live migration.
+        """
+        self.check_memory(machine)
+        self.hold_files(machine)
+        try:
+            self._check_connections(machine)
+        except JobFailed:
+            self._disks.release(machine.machine_id)
+            raise
+        self._next_pid += 4
+        machine.process_id = self._next_pid
+
+    def start_now(self, machine: Machine) -> None:
+        """Start or restore a machine without a client asking; raises JobFailed."""
+        self._power_on(machine, fresh=machine.state is PowerState.OFF)
+
+    def check_memory(self, machine: Machine) -> None:
+        """Refuse (JobFailed) a machine for which the host has not enough free memory."""
         config, now = self._site.config, self._site.timeline.now()
         used = sum(other.memory_usage(now) for other in self._machines if other is not machine)
         free = config.memory_mib - config.root_memory_mib - used

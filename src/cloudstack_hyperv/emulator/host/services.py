@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ntpath
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from cloudstack_hyperv.emulator.cim.provider import MethodCall, MethodReply, Row, Value
 from cloudstack_hyperv.emulator.host.arguments import instance
@@ -58,16 +58,6 @@ _MANAGEMENT_CHANGES = frozenset(
         "EnhancedSessionModeEnabled",
     }
 )
-_MIGRATION_CHANGES = frozenset(
-    {
-        "EnableVirtualSystemMigration",
-        "MaximumActiveVirtualSystemMigration",
-        "MaximumActiveStorageMigration",
-        "AuthenticationType",
-        "EnableCompression",
-        "EnableSmbTransport",
-    }
-)
 
 
 class Services:
@@ -76,8 +66,21 @@ class Services:
     def __init__(self, site: Site, started: datetime) -> None:
         self._site = site
         self._started = started
+        self.changed: list[Callable[[], None]] = []
         self.management = self._management_settings()
+        self.metrics = Row(
+            "Msvm_MetricServiceSettingData",
+            {
+                "InstanceID": f"Microsoft:{site.name}\\Metrics",
+                "Caption": "Hyper-V Metric Service Settings",
+                "Description": "Defines Hyper-V Metric Service Settings",
+                "ElementName": "Hyper-V Metric Service Settings",
+                "MetricsFlushInterval": timedelta(hours=1),
+            },
+        )
         self.migration = self._migration_settings()
+        self.live: dict[str, Callable[[], dict[str, Value]]] = {}
+        """Properties of a service's row that change by themselves, by class."""
         self.terminal = Row(
             "Msvm_TerminalServiceSettingData",
             {
@@ -89,6 +92,20 @@ class Services:
                 "DisableSelfSignedCertificateGeneration": False,
             },
         )
+
+    def all_settings(self) -> dict[str, Row]:
+        """Return the settings that are kept, by class."""
+        return {row.class_name: row for row in (self.management, self.migration, self.metrics)}
+
+    def restore(self, kept: dict[str, Row]) -> None:
+        """Take settings that were kept."""
+        self.management = kept.get(self.management.class_name, self.management)
+        self.migration = kept.get(self.migration.class_name, self.migration)
+        self.metrics = kept.get(self.metrics.class_name, self.metrics)
+
+    def _announce(self) -> None:
+        for listener in self.changed:
+            listener()
 
     @property
     def names(self) -> dict[str, tuple[str, str]]:
@@ -122,12 +139,8 @@ class Services:
             "StartMode": "Automatic",
             "Started": True,
         }
-        if class_name == "Msvm_VirtualSystemMigrationService":
-            listening = self.migration.values["EnableVirtualSystemMigration"]
-            addresses = [nic.address for nic in self._site.config.nics if nic.address]
-            values["ActiveVirtualSystemMigrationCount"] = 0
-            values["ActiveStorageMigrationCount"] = 0
-            values["MigrationServiceListenerIPAddressList"] = addresses if listening else None
+        if class_name in self.live:
+            values.update(self.live[class_name]())
         return Row(class_name, values)
 
     def _management_settings(self) -> Row:
@@ -176,22 +189,25 @@ class Services:
 
     def modify_management(self, call: MethodCall) -> Reply:
         """Change the management service's settings."""
-        changed = _changed(call, "SettingData", self.management, _MANAGEMENT_CHANGES)
+        changed = changed_settings(call, "SettingData", self.management, _MANAGEMENT_CHANGES)
         for name in ("DefaultExternalDataRoot", "DefaultVirtualHardDiskPath"):
             if name in changed and not ntpath.isabs(str(changed[name])):
                 raise invalid_parameter(f"{name} is not a full path")
 
         def apply(_: object) -> None:
             self.management = Row(self.management.class_name, {**self.management.values, **changed})
+            self._announce()
 
         return self._site.conductor.run(call, Operation(_JOB, apply, 0.05))
 
-    def modify_migration(self, call: MethodCall) -> Reply:
-        """Change the migration service's settings."""
-        changed = _changed(call, "ServiceSettingData", self.migration, _MIGRATION_CHANGES)
+    def modify_metrics(self, call: MethodCall) -> Reply:
+        """Change the metric service's settings."""
+        allowed = frozenset({"MetricsFlushInterval"})
+        changed = changed_settings(call, "SettingData", self.metrics, allowed)
 
         def apply(_: object) -> None:
-            self.migration = Row(self.migration.class_name, {**self.migration.values, **changed})
+            self.metrics = Row(self.metrics.class_name, {**self.metrics.values, **changed})
+            self._announce()
 
         return self._site.conductor.run(call, Operation(_JOB, apply, 0.05))
 
@@ -201,13 +217,14 @@ class Services:
             "Msvm_VirtualSystemManagementService": {
                 "ModifyServiceSettings": self.modify_management
             },
-            "Msvm_VirtualSystemMigrationService": {"ModifyServiceSettings": self.modify_migration},
+            "Msvm_MetricService": {"ModifyServiceSettings": self.modify_metrics},
         }
 
 
-def _changed(
+def changed_settings(
     call: MethodCall, parameter: str, current: Row, allowed: frozenset[str]
 ) -> dict[str, Value]:
+    """Return what a client's instance changes of some settings; refuses what is not `allowed`."""
     request = instance(call, parameter)
     if request.class_name != current.class_name:
         raise invalid_parameter(f"{parameter} is not a {current.class_name}")

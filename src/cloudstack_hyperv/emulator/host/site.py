@@ -101,6 +101,15 @@ def machine_reference(machine_id: str) -> ObjectPath:
     )
 
 
+def planned_reference(machine_id: str) -> ObjectPath:
+    """Return a reference to a Msvm_PlannedComputerSystem."""
+    return ObjectPath(
+        "Msvm_PlannedComputerSystem",
+        (("CreationClassName", "Msvm_PlannedComputerSystem"), ("Name", machine_id)),
+        NAMESPACE_VIRTUALIZATION,
+    )
+
+
 def parse_path(text: str, what: str) -> ObjectPath:
     """Read an object path that a client put into a string property; refuses with 32773.
 

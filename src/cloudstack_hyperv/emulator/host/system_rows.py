@@ -19,6 +19,7 @@ from cloudstack_hyperv.emulator.host.machines import Machines
 from cloudstack_hyperv.emulator.host.site import Site, text
 
 SYSTEM = "Msvm_ComputerSystem"
+PLANNED_SYSTEM = "Msvm_PlannedComputerSystem"
 _TRANSITIONS = (PowerState.SAVING, PowerState.PAUSING, PowerState.RESUMING)
 
 
@@ -116,7 +117,7 @@ class SystemRows:
 
     def settings(self) -> Iterator[Row]:
         """Yield settings of machines and checkpoints."""
-        for machine in self._machines:
+        for machine in self._machines.everything():
             for settings in machine.all_settings():
                 yield settings.system
 
@@ -131,7 +132,7 @@ class SystemRows:
     def resources(self, class_name: str) -> Iterator[Row]:
         """Yield resources of one class, of machines and checkpoints."""
         kvp = class_name == "Msvm_KvpExchangeComponentSettingData"
-        for machine in self._machines:
+        for machine in self._machines.everything():
             for settings in machine.all_settings():
                 for row in settings.of_class(class_name):
                     yield self._with_items(machine, row) if kvp else row
@@ -156,7 +157,7 @@ class SystemRows:
 
     def features(self, class_name: str) -> Iterator[Row]:
         """Yield port features of one class."""
-        for machine in self._machines:
+        for machine in self._machines.everything():
             for settings in machine.all_settings():
                 for row in settings.features.values():
                     if row.class_name == class_name:
@@ -164,14 +165,14 @@ class SystemRows:
 
     def security(self) -> Iterator[Row]:
         """Yield security settings."""
-        for machine in self._machines:
+        for machine in self._machines.everything():
             for settings in machine.all_settings():
                 if settings.security is not None:
                     yield settings.security
 
     def boot_sources(self) -> Iterator[Row]:
         """Yield the boot sources of generation 2 machines."""
-        for machine in self._machines:
+        for machine in self._machines.everything():
             for settings in machine.all_settings():
                 if settings.generation == 2:
                     for device in boot_devices(settings):
