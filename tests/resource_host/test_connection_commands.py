@@ -25,6 +25,7 @@ from cloudstack_hyperv.messages.commands.host import (
     CheckNetworkCommand,
     CheckOnHostCommand,
     MaintainCommand,
+    PingCommand,
     PingRoutingCommand,
     ReadyCommand,
     SetupCommand,
@@ -109,6 +110,16 @@ async def test_maintain_command_lets_cloudstack_migrate(resource: Resource) -> N
     assert isinstance(answer, MaintainAnswer)
     assert answer.result
     assert answer.will_migrate
+
+
+async def test_ping_command_of_old_servers_looks_at_the_host(
+    emulated_host: Emulation, resource: Resource
+) -> None:
+    answer = await resource.execute(PingCommand())
+    assert type(answer) is Answer
+    assert answer.result
+    await emulated_host.server.stop(grace_s=0)
+    assert not (await resource.execute(PingCommand())).result
 
 
 async def test_ping_routing_command_is_a_plain_answer(resource: Resource) -> None:

@@ -15,9 +15,9 @@ from cloudstack_hyperv.resource import (
     vm_stop,
     volumes,
 )
-from cloudstack_hyperv.resource.registry import handler_row, supported_commands
+from cloudstack_hyperv.resource.registry import HandlerRow, handler_row, supported_commands
 
-__all__ = ["HANDLER_MODULES", "handler_row", "supported_commands"]
+__all__ = ["HANDLER_MODULES", "HandlerRow", "handler_row", "supported_commands"]
 
 HANDLER_MODULES = (
     connection,
