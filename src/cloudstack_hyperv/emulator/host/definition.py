@@ -27,7 +27,7 @@ from cloudstack_hyperv.emulator.host.configuration import (
     new_configuration,
 )
 from cloudstack_hyperv.emulator.host.disk_chains import ChainWork
-from cloudstack_hyperv.emulator.host.disks import HostDisks
+from cloudstack_hyperv.emulator.host.disks import HostDisks, os_failure
 from cloudstack_hyperv.emulator.host.editor import Editor
 from cloudstack_hyperv.emulator.host.jobs import JobKind
 from cloudstack_hyperv.emulator.host.machine import Machine, PowerState
@@ -63,6 +63,7 @@ ADD = JobKind.concrete(30, "Adding Virtual Machine Resources")
 MODIFY_RESOURCES = JobKind.concrete(31, "Modifying Virtual Machine Resources")
 REMOVE = JobKind.concrete(32, "Removing Virtual Machine Resources")
 
+_CONFIGURATION = b"emulated configuration\n"
 _FOLDERS = ("ConfigurationDataRoot", "SnapshotDataRoot", "SwapFileDataRoot", "SuspendDataRoot")
 
 Reply = MethodReply | Awaitable[MethodReply]
@@ -186,15 +187,12 @@ class Definition:
         place = self._disks.place(ntpath.join(root, text(values, "ConfigurationFile")), "create")
         try:
             place.local.parent.mkdir(parents=True, exist_ok=True)
-            place.local.write_bytes(b"emulated configuration\n")
+            self._site.files.space.take(place.root, len(_CONFIGURATION))
+            place.local.write_bytes(_CONFIGURATION)
             folder = self._disks.place(ntpath.join(text(values, "SnapshotDataRoot"), "Snapshots"))
             folder.local.mkdir(parents=True, exist_ok=True)
         except OSError as problem:
-            raise JobFailed(
-                ReturnCode.FAILED,
-                f"'{root}': the configuration cannot be written: {problem.strerror} (0x80070005).",
-                0x80070005,
-            ) from problem
+            raise os_failure("create the configuration", root, problem) from problem
 
     def configuration_files(self, settings: Configuration) -> list[str]:
         """Return the Windows paths of a machine's configuration files."""

@@ -99,8 +99,8 @@ class ChainWork:
         upper, lower = self._disks.existing(child, verb), self._disks.existing(parent, verb)
         with (
             failures(verb, child),
-            vhd.OsFile(upper.local) as child_file,
-            vhd.OsFile(lower.local, writable=True) as parent_file,
+            self._disks.file(upper) as child_file,
+            self._disks.file(lower, writable=True) as parent_file,
         ):
             vhd.merge(
                 [child_file, parent_file],

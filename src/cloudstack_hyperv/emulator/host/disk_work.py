@@ -50,12 +50,12 @@ class DiskWork:
                     wish.path, wish.parent, size=wish.size, block_size=wish.block_size
                 )
             else:
-                with vhd.OsFile.create(place.local) as file:
+                with self._disks.new_file(place) as file:
                     self._make(file, wish, wish.size)
                     file.flush()
         progress.report(1, 1)
 
-    def _make(self, file: vhd.OsFile, wish: DiskWish, size: int) -> None:
+    def _make(self, file: vhd.RandomAccessFile, wish: DiskWish, size: int) -> None:
         make = vhd.create_fixed if wish.disk_type is vhd.DiskType.FIXED else vhd.create_dynamic
         make(
             file,
@@ -76,8 +76,8 @@ class DiskWork:
         with (
             removed_on_failure(place.local),
             failures(verb, path),
-            vhd.OsFile(below.local) as parent_file,
-            vhd.OsFile.create(place.local) as file,
+            self._disks.file(below) as parent_file,
+            self._disks.new_file(place) as file,
         ):
             vhd.create_differencing(
                 file,
@@ -97,7 +97,7 @@ class DiskWork:
             self._disks.opened(source, verb) as disk,
             removed_on_failure(place.local),
             failures(verb, wish.path),
-            vhd.OsFile.create(place.local) as file,
+            self._disks.new_file(place) as file,
         ):
             if wish.disk_type is vhd.DiskType.DIFFERENCING:
                 raise file_failure(verb, wish.path, "Not to this type.", Hresult.NOT_SUPPORTED)
@@ -141,7 +141,7 @@ class DiskWork:
             )
         with failures(verb, child), ExitStack() as stack:
             files = [
-                stack.enter_context(vhd.OsFile(place.local, writable=index == depth))
+                stack.enter_context(self._disks.file(place, writable=index == depth))
                 for index, place in enumerate(chain[: depth + 1])
             ]
             vhd.merge(files, disk_format=vhd.format_of_name(child), progress=progress.report)
@@ -154,8 +154,8 @@ class DiskWork:
         upper, lower = self._disks.existing(child, verb), self._disks.existing(parent, verb)
         with (
             failures(verb, child),
-            vhd.OsFile(upper.local, writable=True) as child_file,
-            vhd.OsFile(lower.local) as parent_file,
+            self._disks.file(upper, writable=True) as child_file,
+            self._disks.file(lower) as parent_file,
         ):
             vhd.set_parent(
                 child_file,

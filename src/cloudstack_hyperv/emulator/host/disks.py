@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from cloudstack_hyperv.cim.constants import ReturnCode
 from cloudstack_hyperv.emulator.host.files import HostFiles, Place
 from cloudstack_hyperv.emulator.host.outcome import Hresult, JobFailed, file_failure
+from cloudstack_hyperv.emulator.host.space import HostFile
 from cloudstack_hyperv.vhd import (
     CorruptDiskError,
     Disk,
@@ -21,7 +22,6 @@ from cloudstack_hyperv.vhd import (
     DiskParameterError,
     DiskShrinkError,
     NotADiskError,
-    OsFile,
     ParentLocator,
     ParentMismatchError,
     ParentNotFoundError,
@@ -116,8 +116,16 @@ class HostDisks:
     def info(self, windows: str, verb: str = "open attachment") -> DiskInfo:
         """Return a disk's own description; raises JobFailed."""
         place = self.existing(windows, verb)
-        with failures(verb, windows), OsFile(place.local) as file:
+        with failures(verb, windows), self.file(place) as file:
             return read_info(file, disk_format=format_of_name(windows))
+
+    def file(self, place: Place, *, writable: bool = False) -> HostFile:
+        """Open a file of the host; raises OSError."""
+        return self._files.open(place, writable=writable)
+
+    def new_file(self, place: Place) -> HostFile:
+        """Make a file of the host, which must not exist; raises OSError."""
+        return self._files.create(place)
 
     def parent_path(self, windows: str, info: DiskInfo) -> str:
         """Return the Windows path of a differencing disk's parent, "" where none is found."""
@@ -155,7 +163,7 @@ class HostDisks:
     ) -> Iterator[Disk]:
         """Open a disk with its parents; whatever is wrong with a file becomes JobFailed."""
         place = self.existing(windows, verb)
-        with failures(verb, windows), OsFile(place.local, writable=writable) as file:
+        with failures(verb, windows), self.file(place, writable=writable) as file:
             resolver = None if alone else self._resolver(file, windows)
             with open_disk(
                 file,
@@ -173,7 +181,7 @@ class HostDisks:
                 path = _plain(candidate)
                 place = self.place(path)
                 if place.local.is_file():
-                    file = OsFile(place.local)
+                    file = self.file(place)
                     names[id(file)] = path
                     return file
             raise ParentNotFoundError(f"no parent of {names[id(child)]} is there")

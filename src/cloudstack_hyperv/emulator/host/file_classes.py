@@ -165,6 +165,7 @@ class FileClasses:
             if source.local.is_dir():
                 shutil.copytree(source.local, target.local)
             else:
+                self._files.space.take(target.root, source.local.stat().st_size)
                 shutil.copyfile(source.local, target.local)
         except OSError:
             return MethodReply(UNSPECIFIED)

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from cloudstack_hyperv.emulator.host.config import Drive, Share
 from cloudstack_hyperv.emulator.host.outcome import Hresult, JobFailed, file_failure
+from cloudstack_hyperv.emulator.host.space import HostFile, Space
 
 _DRIVE_PATH = re.compile(r"(?P<letter>[A-Za-z]):(?P<rest>\\.*|)$", re.DOTALL)
 _UNC_PATH = re.compile(
@@ -55,6 +56,7 @@ class HostFiles:
         }
         self._shares = {(s.server.lower(), s.name.lower()): s for s in shares}
         self._held: dict[Path, dict[str, bool]] = {}
+        self.space = Space()
         for _, root in self._drives.values():
             root.mkdir(parents=True, exist_ok=True)
 
@@ -128,6 +130,14 @@ class HostFiles:
         if place.share is not None and not may_enter(place.share, account):
             raise _denied(verb, windows)
         return place
+
+    def open(self, place: Place, *, writable: bool = False) -> HostFile:
+        """Open a file of the host; raises OSError."""
+        return HostFile(place.local, space=self.space, root=place.root, writable=writable)
+
+    def create(self, place: Place) -> HostFile:
+        """Make a file of the host, which must not exist; raises OSError."""
+        return HostFile(place.local, space=self.space, root=place.root, new=True)
 
     def hold(self, place: Place, holder: str, *, exclusive: bool) -> None:
         """Open a file for a holder; raises JobFailed with a sharing violation."""

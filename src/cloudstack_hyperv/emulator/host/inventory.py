@@ -11,6 +11,7 @@ import uuid
 import zlib
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from cloudstack_hyperv.emulator.cim.provider import CimFault, Row, Value, WmiCode
 from cloudstack_hyperv.emulator.host.machines import Machines
@@ -256,16 +257,16 @@ class Inventory:
 
     # Volumes -------------------------------------------------------------------------------
 
-    def _space(self, root: str, capacity: int) -> tuple[int, int]:
+    def _space(self, root: Path, capacity: int) -> tuple[int, int]:
         """Return (capacity, free) in bytes: what the emulating machine has, cut to `capacity`."""
         state = os.statvfs(root)
-        free = min(capacity, state.f_bavail * state.f_frsize)
+        free = self._site.files.space.free(root, min(capacity, state.f_bavail * state.f_frsize))
         return capacity, free - free % 4096
 
     def volumes(self) -> Iterator[Row]:
         """Yield Win32_Volume."""
         for drive, root in self._site.files.drives:
-            capacity, free = self._space(str(root), drive.capacity)
+            capacity, free = self._space(root, drive.capacity)
             letter = drive.letter.upper()
             guid = uuid.uuid5(_NAMESPACE, f"{self._site.name}/{letter}")
             yield Row(
@@ -310,7 +311,7 @@ class Inventory:
     def logical_disks(self) -> Iterator[Row]:
         """Yield Win32_LogicalDisk."""
         for drive, root in self._site.files.drives:
-            capacity, free = self._space(str(root), drive.capacity)
+            capacity, free = self._space(root, drive.capacity)
             letter = drive.letter.upper()
             yield Row(
                 "Win32_LogicalDisk",

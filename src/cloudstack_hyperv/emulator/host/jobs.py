@@ -193,6 +193,13 @@ class JobBoard:
         """Take a job's row away at once, as when its machine has left the host."""
         self._drop(job)
 
+    def forget_after(self, job: Job, seconds: float) -> None:
+        """Take a job's row away before it is over; what it does goes on."""
+        if seconds > 0:
+            self._timeline.after(seconds, lambda: self._drop(job))
+        else:
+            self._drop(job)
+
     def cancel(self, job: Job, *, kill: bool) -> int:
         """End a job before its time; return the method's code."""
         if job.is_over or not job.kind.cancellable:

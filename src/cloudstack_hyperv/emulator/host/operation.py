@@ -21,7 +21,9 @@ from typing import Any, Protocol
 from cloudstack_hyperv.cim import ObjectPath
 from cloudstack_hyperv.cim.constants import NAMESPACE_VIRTUALIZATION, ReturnCode
 from cloudstack_hyperv.emulator.cim.provider import MethodCall, MethodReply, Value
+from cloudstack_hyperv.emulator.host import fates
 from cloudstack_hyperv.emulator.host.config import JobMode
+from cloudstack_hyperv.emulator.host.fates import JobEnding, JobFate
 from cloudstack_hyperv.emulator.host.jobs import Job, JobBoard, JobKind, Progress
 from cloudstack_hyperv.emulator.host.outcome import JobFailed, invalid_state
 
@@ -85,6 +87,8 @@ class Conductor:
 
     def as_job(self, *, usually: bool) -> bool:
         """Choose between 4096 and 0."""
+        if fates.is_at_once():
+            return False
         if self.mode is JobMode.SEEDED:
             return usually != (self._dice.random() < _THE_OTHER_WAY)
         return self.mode is JobMode.ALWAYS_4096
@@ -94,12 +98,46 @@ class Conductor:
         machine = operation.machine
         if machine is not None and machine.occupied:
             raise invalid_state("another operation on this virtual machine is in progress")
-        if self.as_job(usually=operation.usually_job):
+        fate = fates.take()
+        wanted = None if fate is None else self._bend(operation, fate)
+        if self.as_job(usually=operation.usually_job) if wanted is None else wanted:
             return self._start_job(call, operation)
         if operation.work is None:
             operation.begin()
             return self._finish_at_once(operation, None)
         return self._finish_after_work(operation, operation.work)
+
+    def _bend(self, operation: Operation, fate: JobFate) -> bool | None:
+        """Let an operation end as somebody decided; return whether it is to be a job."""
+        if fate.seconds is not None:
+            operation.seconds = fate.seconds
+        if fate.ending is JobEnding.NATURAL:
+            return fate.as_job
+        failure = fate.failure or JobFailed(ReturnCode.FAILED, "The operation failed.")
+        effect, watch = operation.apply, operation.on_job
+        started: list[Job] = []
+        if not fate.takes_effect:
+            operation.work = None
+            effect = lambda _: operation.fail()  # noqa: E731 - the same shape as `apply`
+
+        def apply(result: object) -> None:
+            if fate.ending is not JobEnding.EXCEPTION or fate.takes_effect:
+                effect(result)
+            if fate.ending is JobEnding.EXCEPTION:
+                raise failure
+            if fate.ending is JobEnding.COMPLETED_WITH_ERROR:
+                for job in started:
+                    job.error_code, job.error_text = failure.code, failure.text
+                    job.error_hresult = failure.hresult
+
+        def on_job(job: Job) -> None:
+            started.append(job)
+            watch(job)
+            if fate.ending is JobEnding.VANISHED:
+                self._board.forget_after(job, fate.vanishes_after)
+
+        operation.apply, operation.on_job = apply, on_job
+        return True if fate.as_job is None else fate.as_job
 
     def _start_job(self, call: MethodCall, operation: Operation) -> MethodReply:
         machine = operation.machine
