@@ -87,6 +87,7 @@ class Hang:
 
 
 Verdict: TypeAlias = DropConnection | AnswerFault | AnswerCode | AnswerStatus | Slow | Hang
+Listener: TypeAlias = "Callable[[CallRecord], None]"
 Interceptor: TypeAlias = Callable[[Call], Verdict | Awaitable[Verdict | None] | None]
 
 
@@ -109,6 +110,7 @@ class CallLog:
         self.records: deque[CallRecord] = deque(maxlen=KEPT_RECORDS)
         self._count = 0
         self._interceptors: list[Interceptor] = []
+        self._listeners: list[Listener] = []
 
     def next_number(self) -> int:
         """Return the number of the next call."""
@@ -119,6 +121,22 @@ class CallLog:
     def count(self) -> int:
         """How many calls there have been."""
         return self._count
+
+    def record(self, record: CallRecord) -> None:
+        """Keep a call that is over, and tell who listens; its answer has not left yet."""
+        self.records.append(record)
+        for listener in tuple(self._listeners):
+            listener(record)
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Let `listener` see every call that is over; call the result to take it away."""
+        self._listeners.append(listener)
+
+        def remove() -> None:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+        return remove
 
     def intercept(self, interceptor: Interceptor) -> Callable[[], None]:
         """Let `interceptor` see every call from now on; call the result to take it away."""

@@ -9,9 +9,12 @@ await server.stop()
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
+import socket
 import ssl
 from typing import Final
+from urllib.parse import urlsplit
 
 from cloudstack_hyperv.emulator.cim.engine import CimEngine
 from cloudstack_hyperv.emulator.door.authentication import (
@@ -42,11 +45,17 @@ class WsmanServer:
         self._endpoints: list[str] = []
         self._connections: dict[HttpConnection, asyncio.Task[None]] = {}
         self._channel_binding = b""
+        self._reserved: list[socket.socket] = []
 
     @property
     def endpoints(self) -> tuple[str, ...]:
         """URLs of the listeners, http first; empty before `start`."""
         return tuple(self._endpoints)
+
+    @property
+    def accounts(self) -> Accounts:
+        """The accounts that may log in."""
+        return self._accounts
 
     @property
     def calls(self) -> CallLog:
@@ -69,8 +78,7 @@ class WsmanServer:
 
     async def stop(self, grace_s: float = _GRACE_S) -> None:
         """Close idle connections, give requests under way `grace_s` seconds, then cut them."""
-        for listener in self._listeners:
-            listener.close()
+        self._stop_listening()
         for connection in tuple(self._connections):
             connection.finish()
         tasks = tuple(self._connections.values())
@@ -80,13 +88,61 @@ class WsmanServer:
                 task.cancel()
             await asyncio.gather(*busy, return_exceptions=True)
         await self._service.close()
-        self._listeners.clear()
+        for reserved in self._reserved:
+            reserved.close()
+        self._reserved.clear()
         self._endpoints.clear()
 
     def disconnect_all(self) -> None:
         """Reset every connection, as a host that loses power does."""
         for connection in tuple(self._connections):
             connection.abort()
+
+    @property
+    def is_away(self) -> bool:
+        """Whether it has gone away and not come back."""
+        return bool(self._reserved)
+
+    def go_away(self) -> None:
+        """Reset every connection and refuse new ones until `come_back`, as a host that reboots.
+
+        Its ports stay taken: sockets that are bound and do not listen hold them.
+        """
+        if self.is_away or not self._listeners:
+            return
+        addresses = [listener.sockets[0].getsockname() for listener in self._listeners]
+        families = [listener.sockets[0].family for listener in self._listeners]
+        self._stop_listening()
+        self.disconnect_all()
+        for family, address in zip(families, addresses, strict=True):
+            reserved = socket.socket(family, socket.SOCK_STREAM)
+            self._reserved.append(reserved)
+            reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            reserved.bind(address)
+
+    async def come_back(self) -> None:
+        """Listen again where it listened before `go_away`."""
+        if not self.is_away:
+            return
+        ports = self._bound_ports()
+        self._settings = dataclasses.replace(
+            self._settings, http_port=ports.get("http"), https_port=ports.get("https")
+        )
+        self._endpoints.clear()
+        await self.start()
+        for reserved in self._reserved:
+            reserved.close()
+        self._reserved.clear()
+
+    def _bound_ports(self) -> dict[str, int]:
+        """Return the ports of the endpoints by scheme."""
+        urls = [urlsplit(endpoint) for endpoint in self._endpoints]
+        return {url.scheme: url.port for url in urls if url.port is not None}
+
+    def _stop_listening(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
 
     async def _listen(self, scheme: str, port: int, tls: ssl.SSLContext | None) -> None:
         listener = await asyncio.start_server(

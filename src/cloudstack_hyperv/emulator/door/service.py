@@ -121,6 +121,11 @@ class WsmanService:
         self._unfinished: set[asyncio.Task[_Outcome]] = set()
 
     @property
+    def engine(self) -> CimEngine:
+        """The CIM engine behind it."""
+        return self._engine
+
+    @property
     def open_enumerations(self) -> int:
         """How many enumeration contexts are alive."""
         return len(self._enumerations)
@@ -204,7 +209,7 @@ class WsmanService:
             raised = from_wmi(CimFault(WmiCode.PROVIDER_FAILURE), "ExecMethod")
             return self._fault(raised, request.message_id, request.resource.namespace)
         finally:
-            self.calls.records.append(CallRecord(call, when, note, self._clock() - started))
+            self.calls.record(CallRecord(call, when, note, self._clock() - started))
 
     def _call(self, request: soap.Request, operation: str, caller: Caller) -> Call:
         resource, body = request.resource, request.body

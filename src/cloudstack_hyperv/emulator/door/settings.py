@@ -7,6 +7,7 @@ at all: it listens on loopback, and ports default to 0 (any free one).
 
 from __future__ import annotations
 
+import dataclasses
 import hmac
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -63,6 +64,17 @@ class Accounts:
             if each.domain and each.domain.lower() == domain:
                 return each
         return next((each for each in matching if not each.domain), None)
+
+    def set_password(self, name: str, password: str) -> None:
+        """Change an account's password; KeyError for an unknown account.
+
+        Connections that are logged in stay so, as on Windows.
+        """
+        account = self.find(name)
+        if account is None:
+            raise KeyError(name)
+        changed = dataclasses.replace(account, password=password)
+        self._accounts = tuple(changed if each is account else each for each in self._accounts)
 
     def check(self, name: str, password: str) -> Account | None:
         r"""Return the local account for a Basic login (`name`, `.\name`, `HOST\name`), or None."""
