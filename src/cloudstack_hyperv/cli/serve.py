@@ -12,8 +12,10 @@ import structlog
 from cloudstack_hyperv.cli.assembly import resources
 from cloudstack_hyperv.cli.emulated_run import emulated_settings
 from cloudstack_hyperv.config import ConfigurationError, Settings, load_settings
+from cloudstack_hyperv.doors.agent.door import AgentDoor
 from cloudstack_hyperv.doors.direct.server import DirectDoor, DoorCannotOpen
 from cloudstack_hyperv.observe import configure_logs
+from cloudstack_hyperv.resource.resource import Resource
 
 log = structlog.get_logger(__name__)
 
@@ -51,17 +53,38 @@ async def _serve(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with resources(settings) as hosts:
-        if not settings.direct.enabled:
-            raise ConfigurationError("every door is closed: set direct.enabled = true")
-        door = DirectDoor(hosts, settings.direct, settings.state_path())
+        agents = _agent_door(hosts, settings)
+        direct = _direct_door(hosts, settings)
+        if agents is None and direct is None:
+            raise ConfigurationError(
+                "every door is closed: set direct.enabled = true or describe [agent]"
+            )
+        if direct is not None:
+            try:
+                listening = await direct.start()
+            except DoorCannotOpen as error:
+                print(f"cloudstack-hyperv: {error}", file=sys.stderr)
+                return 2
+            for one in listening:
+                log.info("direct door open", host=one.host, address=one.address, port=one.port)
         try:
-            listening = await door.start()
-        except DoorCannotOpen as error:
-            print(f"cloudstack-hyperv: {error}", file=sys.stderr)
-            return 2
-        for one in listening:
-            log.info("direct door open", host=one.host, address=one.address, port=one.port)
-        await stop.wait()
-        log.info("stopping")
-        await door.stop()
+            if agents is not None:
+                agents.start()
+            await stop.wait()
+            log.info("stopping")
+        finally:
+            doors = [door.stop() for door in (agents, direct) if door is not None]
+            await asyncio.gather(*doors)
     return 0
+
+
+def _direct_door(hosts: list[Resource], settings: Settings) -> DirectDoor | None:
+    if not settings.direct.enabled:
+        return None
+    return DirectDoor(hosts, settings.direct, settings.state_path())
+
+
+def _agent_door(hosts: list[Resource], settings: Settings) -> AgentDoor | None:
+    if settings.agent is None or not settings.agent.enabled:
+        return None
+    return AgentDoor(hosts, settings)

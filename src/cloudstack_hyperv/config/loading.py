@@ -47,6 +47,7 @@ def settings_from(document: dict[str, Any], *, source: str = "configuration") ->
         raise ConfigurationError(f"{source}: {error}") from error
     _check_hosts(settings, source)
     _check_direct_door(settings, source)
+    _check_agent_door(settings, source)
     return settings
 
 
@@ -175,6 +176,27 @@ def _check_direct_door(settings: Settings, source: str) -> None:
             raise ConfigurationError(f"{source}: direct.allow: {error}") from error
     if settings.storage.clone not in ("full", "differencing"):
         raise ConfigurationError(f"{source}: storage.clone must be full or differencing")
+
+
+def _check_agent_door(settings: Settings, source: str) -> None:
+    door = settings.agent
+    if door is None:
+        return
+    if door.properties is not None and len(settings.hosts) > 1:
+        raise ConfigurationError(
+            f"{source}: agent.properties is for one host; with several, give each its own: "
+            "hosts.agent.properties"
+        )
+    if door.algorithm not in (None, "static", "roundrobin", "shuffle"):
+        raise ConfigurationError(f"{source}: agent.algorithm must be static, roundrobin or shuffle")
+    if (door.certificate is None) != (door.key is None):
+        raise ConfigurationError(f"{source}: agent.certificate and agent.key belong together")
+    for one in door.server_fingerprints:
+        digits = one.replace(":", "")
+        if len(digits) != 64 or not all(digit in "0123456789abcdefABCDEF" for digit in digits):
+            raise ConfigurationError(
+                f"{source}: agent.server_fingerprints: {one!r} is no SHA-256 in hex"
+            )
 
 
 def _address(text: str, where: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -93,12 +93,57 @@ class WinrmSettings(Table, frozen=True):
 
 
 class MountSettings(Table, frozen=True):
-    """A folder of the gateway that *is* a folder of the host (until SMB reaches it)."""
+    """A folder of the gateway that *is* a folder of the host."""
 
     host_path: str
     """Windows path on the host, such as `C:\\` or `D:\\VMs`."""
     folder: str
     """Folder on the gateway."""
+
+
+class HostAgentSettings(Table, frozen=True):
+    """What the connected door says of one host; each key wins over the same one of `[agent]`."""
+
+    zone: str | None = None
+    pod: str | None = None
+    cluster: str | None = None
+    guid: str | None = None
+    """A UUID, or `generate_from_private.ip.address` (the default): made from the host's address."""
+    properties: str | None = None
+    """This host's own agent.properties, in the format of CloudStack's KVM agent."""
+
+
+class SmbShareSettings(Table, frozen=True):
+    """A folder of the host that is shared under a name of its own."""
+
+    host_path: str
+    """Windows path on the host, such as `D:\\CloudStack`."""
+    share: str
+    """Name of the share, such as `cloudstack$`."""
+
+
+class SmbSettings(Table, frozen=True):
+    """How to reach one Hyper-V host's files by SMB: the table's presence turns it on."""
+
+    address: str | None = None
+    """winrm.address when absent."""
+    port: Port = 445
+    user: str | None = None
+    """`DOMAIN\\user`; WinRM's user and password when absent."""
+    password: SecretSource | None = None
+    authentication: Literal["negotiate", "ntlm", "kerberos"] = "negotiate"
+    admin_shares: bool = True
+    """Reach drives by `C$`, `D$`, ...: needs an administrator's login."""
+    shares: tuple[SmbShareSettings, ...] = ()
+    encryption: bool = True
+    """Without it messages are signed only."""
+    minimum_dialect: Literal["3.0", "3.0.2", "3.1.1"] = "3.0"
+    connections: Annotated[int, Meta(ge=1, le=32)] = 4
+    """For small requests; each running copy has one more."""
+    timeout: Seconds = 30.0
+    """For connecting, and for the answer to one request."""
+    sparse_files: bool = False
+    """Mark new files as sparse: Hyper-V opens no disk that is marked so."""
 
 
 class HostSettings(Table, frozen=True):
@@ -112,6 +157,8 @@ class HostSettings(Table, frozen=True):
     listen: str | None = None
     """Address of ours at which the direct door answers for this host."""
     mounts: tuple[MountSettings, ...] = ()
+    smb: SmbSettings | None = None
+    """Used for what no mount leads to."""
     local_pool: str | None = None
     """Folder offered as local primary storage; the host's default VHD folder when absent."""
     offer_local_pool: bool = True
@@ -121,6 +168,7 @@ class HostSettings(Table, frozen=True):
     """Folder for VM configurations; the host's default when absent."""
     shutdown_timeout: Seconds = 120.0
     """How long a graceful stop waits for the guest before the VM is turned off."""
+    agent: HostAgentSettings = HostAgentSettings()
     emulated: bool = False
 
 
@@ -136,6 +184,9 @@ class StoreSettings(Table, frozen=True):
     user: str | None = None
     password: SecretSource | None = None
     domain: str | None = None
+    smb_encryption: bool = True
+    """Encrypt what goes to this server; without it messages are signed only."""
+    smb_minimum_dialect: Literal["3.0", "3.0.2", "3.1.1"] = "3.0"
 
 
 class StorageSettings(Table, frozen=True):
@@ -146,6 +197,8 @@ class StorageSettings(Table, frozen=True):
     """Root disks from templates: "full" copy or "differencing"."""
     block_size_mib: Annotated[int, Meta(ge=1, le=256)] = 1
     parallel_copies: Annotated[int, Meta(ge=1, le=64)] = 8
+    copy_rate_mib: Annotated[float, Meta(ge=0)] = 0.0
+    """Most MiB a second of one copy over SMB; 0 for no limit."""
 
 
 class DirectDoorSettings(Table, frozen=True):
@@ -167,6 +220,61 @@ class DirectDoorSettings(Table, frozen=True):
     """How long a graceful stop waits for running commands."""
 
 
+class AgentDoorSettings(Table, frozen=True):
+    """The connected door: the agent dials the management server, as CloudStack's KVM agent does.
+
+    A key that is absent is read from agent.properties, if there is one; the default comes last.
+    """
+
+    enabled: bool = True
+    properties: str | None = None
+    """An agent.properties for the only host; with several hosts each has its own."""
+    servers: tuple[str, ...] = ()
+    """Management servers (property `host`)."""
+    algorithm: str | None = None
+    """"static", "roundrobin" or "shuffle"."""
+    port: Port | None = None
+    """8250."""
+    zone: str | None = None
+    """Number or name; so are pod and cluster, of which the number is better."""
+    pod: str | None = None
+    cluster: str | None = None
+    workers: Annotated[int, Meta(ge=1, le=1000)] | None = None
+    """Requests that run at once, per host; 50."""
+    ping_retries: Annotated[int, Meta(ge=1)] | None = None
+    """Unanswered pings in a row after which the connection is given up; 3."""
+    backoff: Seconds | None = None
+    """The first pause between tries (property `backoff.seconds`); 5."""
+    backoff_limit: Seconds = 60.0
+    """The pause doubles up to this."""
+    refused_retry: Seconds = 300.0
+    """The pause after the management server refused the host."""
+    preferred_check_interval: Annotated[float, Meta(ge=0)] | None = None
+    """Seconds between checks for the first server of the list; the server's value when absent."""
+    silent_after: Annotated[int, Meta(ge=0)] = 3
+    """Pings in a row without word from the Hyper-V host before pings stop; 0: they never do."""
+    connect_timeout: Seconds = 10.0
+    handshake_timeout: Seconds | None = None
+    """30."""
+    startup_timeout: Seconds = 180.0
+    frame_timeout: Seconds = 60.0
+    """For the rest of a frame that has begun, and for a server that does not read."""
+    drain_timeout: Seconds = 60.0
+    """How long a graceful stop waits for running commands."""
+    max_frame_bytes: Annotated[int, Meta(ge=65536)] = 16 * 1024 * 1024
+    ca_file: str | None = None
+    """PEM bundle that the management server's certificate must chain to."""
+    server_fingerprints: tuple[str, ...] = ()
+    """SHA-256 of the servers' certificates in hex: pinning instead of a CA."""
+    trust_any_server: bool = False
+    """Believe whoever answers, until the management server has sent its CA certificate."""
+    certificate: str | None = None
+    """PEM client certificate for the first connection; one that the server issues replaces it."""
+    key: str | None = None
+    cloudstack_version: str = "4.22.0.0"
+    """Told at Startup."""
+
+
 class LogSettings(Table, frozen=True):
     """Structured logs."""
 
@@ -181,6 +289,8 @@ class Settings(Table, frozen=True):
     hosts: tuple[HostSettings, ...] = ()
     storage: StorageSettings = StorageSettings()
     direct: DirectDoorSettings = DirectDoorSettings()
+    agent: AgentDoorSettings | None = None
+    """The connected door is open when the table is there."""
     log: LogSettings = LogSettings()
     state_folder: str = "/var/lib/cloudstack-hyperv"
 

@@ -4,7 +4,14 @@
 `connection` the asyncio transport with its deadlines.
 """
 
-from cloudstack_hyperv.link.connection import Limits, Link, LinkFailed, LinkLost, connect_link
+from cloudstack_hyperv.link.connection import (
+    Limits,
+    Link,
+    LinkFailed,
+    LinkLost,
+    connect_link,
+    is_reachable,
+)
 from cloudstack_hyperv.link.tls import (
     LinkIdentity,
     PinnedCertificate,
@@ -30,4 +37,5 @@ __all__ = [
     "TrustedAuthorities",
     "client_context",
     "connect_link",
+    "is_reachable",
 ]

@@ -99,6 +99,17 @@ async def connect_link(
     return link
 
 
+async def is_reachable(server: str, port: int, *, timeout: float) -> bool:
+    """Whether somebody accepts a TCP connection there within `timeout` seconds."""
+    try:
+        async with asyncio.timeout(timeout):
+            _, writer = await asyncio.open_connection(server, port)
+    except OSError:  # also TimeoutError
+        return False
+    writer.transport.abort()
+    return True
+
+
 class Link(asyncio.Protocol):
     """An open connection; made by `connect_link`."""
 
