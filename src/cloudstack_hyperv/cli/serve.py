@@ -10,7 +10,6 @@ from pathlib import Path
 import structlog
 
 from cloudstack_hyperv.cli.assembly import resources
-from cloudstack_hyperv.cli.emulated_run import emulated_settings
 from cloudstack_hyperv.config import ConfigurationError, Settings, load_settings
 from cloudstack_hyperv.doors.agent.door import AgentDoor
 from cloudstack_hyperv.doors.direct.server import DirectDoor, DoorCannotOpen
@@ -43,6 +42,9 @@ def serve(
 
 
 async def _serve_emulated(settings: Settings) -> int:
+    # Imported only here: an agent for real hosts has no emulation in its process at all.
+    from cloudstack_hyperv.cli.emulated_run import emulated_settings
+
     async with emulated_settings(settings) as with_emulated_host:
         return await _serve(with_emulated_host)
 
