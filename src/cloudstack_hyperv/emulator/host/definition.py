@@ -125,7 +125,7 @@ class Definition:
 
         def apply(_: object) -> None:
             editor.commit()
-            self._make_folders(machine.settings)
+            self.make_folders(machine.settings)
             self._machines.add(machine)
 
         return self._site.conductor.run(
@@ -180,7 +180,7 @@ class Definition:
                 chosen["GuestStateDataRoot"] = chosen["ConfigurationDataRoot"]
         settings.set_system(**chosen)
 
-    def _make_folders(self, settings: Configuration) -> None:
+    def make_folders(self, settings: Configuration) -> None:
         """Make the configuration's folders, as VMMS does, and its file; raises JobFailed."""
         values = settings.system.values
         root = text(values, "ConfigurationDataRoot")
