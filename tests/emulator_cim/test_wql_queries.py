@@ -11,7 +11,8 @@ import pytest
 from cloudstack_hyperv.cim import ObjectPath
 from cloudstack_hyperv.emulator.cim.engine import CimEngine
 from cloudstack_hyperv.emulator.cim.provider import CimFault, Row, Value, WmiCode
-from cloudstack_hyperv.emulator.cim.wql_tree import AssociationFilter
+from cloudstack_hyperv.emulator.cim.wql import parse
+from cloudstack_hyperv.emulator.cim.wql_tree import AssociationFilter, Associators
 
 V2 = "root/virtualization/v2"
 GUID = "11111111-2222-3333-4444-555555555555"
@@ -338,3 +339,22 @@ async def test_the_association_filter_of_ws_management(engine: CimEngine) -> Non
     rows: list[Row] = await engine.associated(V2, source, where)
     assert [row.values["ElementName"] for row in rows] == ["web01"]
     assert len(await engine.references(V2, source)) == 5
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        (r"'Microsoft:A\6B'", r"Microsoft:A\6B"),
+        (r"'Microsoft:A\\6B'", r"Microsoft:A\6B"),
+        (r'"Microsoft:A\6B\\7\C"', r"Microsoft:A\6B\7\C"),
+        (r"'it\'s\here'", r"it's\here"),
+    ],
+)
+def test_a_lone_backslash_in_a_path_in_braces_is_a_backslash(written: str, meant: str) -> None:
+    query = parse(rf"ASSOCIATORS OF {{\\HOST\root\cimv2:CIM_X.A={written},B='b'}}")
+    assert isinstance(query, Associators)
+    assert query.path.key("A") == meant
+    assert query.path.namespace == "root/cimv2"
+    short = parse(rf"ASSOCIATORS OF {{CIM_X={written}}}")
+    assert isinstance(short, Associators)
+    assert short.path.keys == (("", meant),)

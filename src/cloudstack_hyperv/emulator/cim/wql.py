@@ -21,7 +21,10 @@ r"""WQL: WMI's query language, read into a tree (`wql_tree`).
     name        = letter or "_", then letters, digits, "_" ;
 
 Keywords have no letter case.  In a string a backslash takes the next character as it is, so `\\` is
-one backslash and `\'` a quote.  A filter is given once and without commas or AND; AssocClass,
+one backslash and `\'` a quote.  Inside the quotes of a path in braces a backslash before anything
+else stands for itself: libvirt's driver asks for the video heads of a display controller whose
+DeviceID it puts there as it read it (`'Microsoft:GUID\GUID'`), and hosts answer it.  A filter is
+given once and without commas or AND; AssocClass,
 ResultRole and RequiredAssocQualifier belong to ASSOCIATORS.  Everything else (joins, GROUP BY,
 WITHIN, functions) is refused with CimFault INVALID_QUERY, and so is nesting deeper than 64 and a
 query longer than 64 KiB.
@@ -94,6 +97,13 @@ _SHORT_PATH: Final = re.compile(
     r"""(?P<head>[^.='"]*)=\s*(?P<value>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""", re.DOTALL
 )
 _ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
+_QUOTED: Final = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
+_LONE_BACKSLASH: Final = re.compile(r"""\\([\\'"])|\\""")
+
+
+def _double_lone_backslashes(quoted: re.Match[str]) -> str:
+    r"""Write `\\` for a backslash that escapes nothing."""
+    return _LONE_BACKSLASH.sub(lambda found: found[0] if found[1] else r"\\", quoted[0])
 
 
 class _Parser:
@@ -210,7 +220,7 @@ class _Parser:
     def _path(self) -> ObjectPath:
         if self._kinds[self._at] != "path":
             raise self._error("an object path in braces")
-        text = self._texts[self._at][1:-1].strip()
+        text = _QUOTED.sub(_double_lone_backslashes, self._texts[self._at][1:-1].strip())
         self._at += 1
         short = _SHORT_PATH.fullmatch(text)
         try:
