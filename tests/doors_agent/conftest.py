@@ -20,10 +20,13 @@ async def server(authority: Authority) -> AsyncIterator[ManagementServer]:
 
 
 @pytest.fixture(autouse=True)
-def no_long_goodbye(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cloudstack_hyperv.doors.agent.session.GOODBYE", 0.05)
     monkeypatch.setattr("cloudstack_hyperv.doors.agent.moving.MIGRATE_AFTER", 0.05)
     monkeypatch.setattr("cloudstack_hyperv.doors.agent.moving.RENEW_AFTER", 0.05)
+    # For a StartupAnswer whose interval is 0; CloudStack knows whole seconds only.
+    monkeypatch.setattr("cloudstack_hyperv.doors.agent.pinging.DEFAULT_INTERVAL", 0.2)
+    monkeypatch.setattr("cloudstack_hyperv.doors.agent.moving._LOOK", 0.05)
     monkeypatch.setattr("cloudstack_hyperv.doors.agent.cron.LEAST_INTERVAL", 0.1)
 
 

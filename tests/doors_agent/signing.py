@@ -9,7 +9,10 @@ from functools import cached_property
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+from cryptography.hazmat.primitives.asymmetric.types import (
+    CertificateIssuerPrivateKeyTypes,
+    CertificatePublicKeyTypes,
+)
 from cryptography.x509.oid import NameOID
 
 _NAME = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ca.cloudstack.apache.org")])
@@ -19,7 +22,9 @@ class PrivateCa:
     """Signs with a key of its own, or with one that is handed in."""
 
     def __init__(
-        self, key: rsa.RSAPrivateKey | None = None, certificate: x509.Certificate | None = None
+        self,
+        key: CertificateIssuerPrivateKeyTypes | None = None,
+        certificate: x509.Certificate | None = None,
     ) -> None:
         self._key = key or rsa.generate_private_key(public_exponent=65537, key_size=2048)
         self._own = certificate

@@ -37,6 +37,11 @@ class PlayedResource(Resource):
 
     plays: dict[str, Play] = field(default_factory=dict)
     executed: list[str] = field(default_factory=list)
+    states: dict[str, str] | None = None
+    """What the host reports, if not what the emulated host says."""
+
+    async def vm_state_report(self) -> dict[str, str]:
+        return self.states if self.states is not None else await Resource.vm_state_report(self)
 
     async def execute(self, command: Command) -> Answer:
         name = type(command).__name__
