@@ -63,7 +63,9 @@ class Driver:
         await asyncio.sleep(0.001)
 
     async def rows(self, class_name: str, namespace: str = V2) -> list[Row]:
-        return await self.engine.instances(namespace, class_name)
+        """Return all instances but the `Microsoft:Definition` ones."""
+        rows = await self.engine.instances(namespace, class_name)
+        return [row for row in rows if not is_definition(row)]
 
     async def query(self, text: str, namespace: str = V2) -> list[Row]:
         return list((await self.engine.query(namespace, text)).rows)
@@ -180,6 +182,10 @@ class Driver:
     async def scsi_controller(self, guid: str) -> str:
         (controller,) = await self.add(guid, CONTROLLER)
         return controller
+
+
+def is_definition(row: Row) -> bool:
+    return str(row.values.get("InstanceID")).startswith("Microsoft:Definition\\")
 
 
 def settings_path(guid: str) -> ObjectPath:

@@ -49,7 +49,7 @@ async def test_every_served_row_is_as_the_release_s_schema_says(
     for provider in driver.host.table:
         class_def = schema.find(provider.namespace, provider.class_name)
         assert class_def is not None, f"{provider.class_name} is not in the schema of {release}"
-        rows = await driver.rows(provider.class_name, provider.namespace)
+        rows = await driver.engine.instances(provider.namespace, provider.class_name)
         served += 1
         keys = [
             tuple(str(row.values.get(key)).lower() for key in class_def.keys)

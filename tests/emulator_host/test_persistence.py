@@ -35,7 +35,7 @@ def again(driver: Driver) -> Driver:
 
 async def equipped(driver: Driver, **settings: Value) -> str:
     """Make a machine with an adapter, a VLAN, an item and a checkpoint."""
-    guid = await driver.define("kept", 2, Notes=["keep me"], **settings)
+    guid = await driver.define("kept", 2, None, Notes=["keep me"], **settings)
     (nic,) = await driver.add(guid, nic_row())
     switch = next(iter(driver.host.switches)).path_text
     (cable,) = await driver.add(guid, connection_row(nic, switch))

@@ -107,6 +107,11 @@ class Timeline:
             finally:
                 self._moment = None
 
+    @property
+    def waits_for_work(self) -> bool:
+        """Whether something is due as soon as a thread has finished."""
+        return bool(self._working)
+
     def _collect_finished_work(self) -> None:
         if not self._working:
             return

@@ -12,7 +12,12 @@ import ntpath
 from collections.abc import Awaitable, Callable
 
 from cloudstack_hyperv.cim import ObjectPath
-from cloudstack_hyperv.cim.constants import GENERATION_1, GENERATION_2, ReturnCode
+from cloudstack_hyperv.cim.constants import (
+    GENERATION_1,
+    GENERATION_2,
+    SYSTEM_TYPE_PLANNED,
+    ReturnCode,
+)
 from cloudstack_hyperv.emulator.cim.provider import MethodCall, MethodReply, Row, Value
 from cloudstack_hyperv.emulator.host import catalogue
 from cloudstack_hyperv.emulator.host.arguments import (
@@ -44,6 +49,7 @@ from cloudstack_hyperv.emulator.host.scripts import GuestScripts
 from cloudstack_hyperv.emulator.host.site import (
     Site,
     machine_reference,
+    planned_reference,
     setting_reference,
     text,
 )
@@ -97,6 +103,7 @@ class Definition:
         """Methods by name."""
         return {
             "DefineSystem": self.define_system,
+            "DefinePlannedSystem": self.define_planned_system,
             "DestroySystem": self.destroy_system,
             "ModifySystemSettings": self.modify_system,
             "AddResourceSettings": self.add_resources,
@@ -114,17 +121,33 @@ class Definition:
 
     def define_system(self, call: MethodCall) -> Reply:
         """Make a machine from settings, which all may be left out."""
+        return self._define(call, planned=False)
+
+    def define_planned_system(self, call: MethodCall) -> Reply:
+        """Make a planned system, which becomes a machine when it is realized."""
+        if call.arguments.get("ReferenceConfiguration") is not None:
+            raise Refused(ReturnCode.NOT_SUPPORTED, "a reference configuration is not modelled")
+        return self._define(call, planned=True)
+
+    def _define(self, call: MethodCall, *, planned: bool) -> Reply:
         request = call.arguments.get("SystemSettings")
         system = instance(call, "SystemSettings") if request else Row(_VSSD, {})
         if system.class_name != _VSSD:
             raise invalid_parameter("SystemSettings is not a Msvm_VirtualSystemSettingData")
         machine = self._new_machine(system.values)
+        machine.planned = planned
+        if planned:
+            machine.settings.set_system(VirtualSystemType=SYSTEM_TYPE_PLANNED)
+        reference_to = planned_reference if planned else machine_reference
         editor = self.editor(machine)
         for entry in instances(call, "ResourceSettings"):
             editor.define(entry)
 
         def apply(_: object) -> None:
             editor.commit()
+            if planned:
+                self._machines.plan(machine)
+                return
             self.make_folders(machine.settings)
             self._machines.add(machine)
 
@@ -135,8 +158,8 @@ class Definition:
                 apply,
                 self._site.config.timings.configure,
                 usually_job=False,
-                affected=(machine_reference(machine.machine_id),),
-                out={"ResultingSystem": machine_reference(machine.machine_id)},
+                affected=(reference_to(machine.machine_id),),
+                out={"ResultingSystem": reference_to(machine.machine_id)},
             ),
         )
 
@@ -205,6 +228,8 @@ class Definition:
     def destroy_system(self, call: MethodCall) -> Reply:
         """Remove a machine; its disks stay, checkpoints are merged into them first."""
         machine = self._machines.referenced(call, "AffectedSystem")
+        if machine.planned:
+            return self._destroy_planned(call, machine)
         if machine.state not in (PowerState.OFF, PowerState.SAVED) or machine.merging:
             raise invalid_state(f"{machine.name} is {machine.state.value}")
         has_checkpoints = bool(machine.checkpoints)
@@ -235,6 +260,19 @@ class Definition:
             ),
         )
 
+    def _destroy_planned(self, call: MethodCall, machine: Machine) -> Reply:
+        """Forget a planned system; its files are somebody else's."""
+        return self._site.conductor.run(
+            call,
+            Operation(
+                DESTROY,
+                lambda _: self._machines.drop_plan(machine),
+                self._site.config.timings.destroy,
+                machine=machine,
+                affected=(planned_reference(machine.machine_id),),
+            ),
+        )
+
     # Settings ------------------------------------------------------------------------------
 
     def modify_system(self, call: MethodCall) -> Reply:
@@ -246,7 +284,11 @@ class Definition:
             raise invalid_parameter("InstanceID names no settings of this host")
         machine, settings = owner
         if settings is machine.settings:
-            changed = changed_system(self._site, settings, request, is_off=machine.is_off)
+            changed = changed_system(
+                self._site, settings, request, is_off=machine.is_off, is_planned=machine.planned
+            )
+            if machine.role and changed.get("AutomaticStartupAction", _NO_START) != _NO_START:
+                raise invalid_state("the failover cluster decides when the machine starts")
         else:
             changed = changed_checkpoint(request, settings.system)
 
@@ -409,6 +451,7 @@ class Definition:
 
 
 _VSSD = "Msvm_VirtualSystemSettingData"
+_NO_START = 2
 _SETTABLE = frozenset({"Notes", "HighMmioGapBase", "EnableHibernation", "TurnOffOnGuestRestart"})
 
 

@@ -132,12 +132,15 @@ class Editor:
         elif kind.class_name == catalogue.CONNECTION:
             self._normalise_connection(row)
 
-    def _normalise_connection(self, row: Row) -> None:
+    def _normalise_connection(self, row: Row, *, is_moved: bool = True) -> None:
+        """Check a connection; the switch only where the client names one."""
         resources = strings(row.values, "HostResource")
         if len(resources) > 1:
             raise invalid_parameter("a connection has one switch")
         if row.values.get("EnabledState") not in (2, 3):
             raise invalid_parameter("EnabledState of a connection is 2 or 3")
+        if not is_moved:
+            return
         if resources and resources[0]:
             switch = self._switches.by_path(resources[0])
             row.values["HostResource"] = [switch.path_text]
@@ -341,6 +344,8 @@ class Editor:
             self._check_new_file(new, kind)
         elif "Parent" in changed or "AddressOnParent" in changed:
             raise invalid_parameter("a drive is moved by removing it and adding it")
+        elif kind.class_name == catalogue.CONNECTION:
+            self._normalise_connection(new, is_moved="HostResource" in changed)
         elif kind.class_name == catalogue.SERIAL:
             if len(strings(new.values, "Connection")) != 1:
                 raise invalid_parameter("a serial port has one connection")

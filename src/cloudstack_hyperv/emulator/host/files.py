@@ -159,6 +159,11 @@ class HostFiles:
         """Return who holds a file, and whether exclusively."""
         return dict(self._held.get(local, {}))
 
+    def holders_below(self, folder: Path) -> set[str]:
+        """Return who holds files in a folder, at any depth."""
+        found = [held for path, held in self._held.items() if folder in path.parents]
+        return {who for held in found for who in held}
+
     def is_held(self, local: Path) -> bool:
         """Whether a file, or something inside a folder, is held open."""
         return any(path == local or local in path.parents for path in self._held)

@@ -17,6 +17,7 @@ from cloudstack_hyperv.cim.constants import (
     NAMESPACE_VIRTUALIZATION,
 )
 from cloudstack_hyperv.emulator.cim.provider import Provider
+from cloudstack_hyperv.emulator.host.access import Access
 from cloudstack_hyperv.emulator.host.adapters import Adapters
 from cloudstack_hyperv.emulator.host.associations import Associations
 from cloudstack_hyperv.emulator.host.checkpoints import Checkpoints
@@ -25,6 +26,7 @@ from cloudstack_hyperv.emulator.host.config import GuestScript, HostConfig
 from cloudstack_hyperv.emulator.host.connections import PortFeatures
 from cloudstack_hyperv.emulator.host.console import Console
 from cloudstack_hyperv.emulator.host.definition import Definition
+from cloudstack_hyperv.emulator.host.definitions import Definitions
 from cloudstack_hyperv.emulator.host.disk_chains import ChainWork
 from cloudstack_hyperv.emulator.host.disk_work import DiskWork
 from cloudstack_hyperv.emulator.host.disks import HostDisks
@@ -38,18 +40,25 @@ from cloudstack_hyperv.emulator.host.kvp import KeyValueExchange
 from cloudstack_hyperv.emulator.host.lifecycle import Lifecycle
 from cloudstack_hyperv.emulator.host.machine_classes import MachineClasses
 from cloudstack_hyperv.emulator.host.machines import Machines
+from cloudstack_hyperv.emulator.host.metrics import Metrics
+from cloudstack_hyperv.emulator.host.migration import Migration
+from cloudstack_hyperv.emulator.host.migration_settings import MigrationSettings
 from cloudstack_hyperv.emulator.host.operation import Conductor
+from cloudstack_hyperv.emulator.host.peers import Peer, Peers
 from cloudstack_hyperv.emulator.host.performance import Performance
 from cloudstack_hyperv.emulator.host.persistence import StateStore
 from cloudstack_hyperv.emulator.host.power import Power
+from cloudstack_hyperv.emulator.host.processes import Processes
 from cloudstack_hyperv.emulator.host.profiles import PROFILES
 from cloudstack_hyperv.emulator.host.release_schema import release_schema
+from cloudstack_hyperv.emulator.host.resource_pools import ResourcePools
 from cloudstack_hyperv.emulator.host.scripts import GuestScripts
 from cloudstack_hyperv.emulator.host.services import Services
 from cloudstack_hyperv.emulator.host.serving import ClassTable
 from cloudstack_hyperv.emulator.host.site import Dice, Site
 from cloudstack_hyperv.emulator.host.summary import Summary
 from cloudstack_hyperv.emulator.host.switch_rows import SwitchRows
+from cloudstack_hyperv.emulator.host.switch_service import SwitchService
 from cloudstack_hyperv.emulator.host.switches import Switches
 from cloudstack_hyperv.emulator.host.system_rows import SystemRows
 
@@ -71,8 +80,10 @@ _SEED_STEP = 1_000_003
 class EmulatedHost:
     """One emulated host; a `ProviderHost`.  `close` it when it is no longer needed."""
 
-    def __init__(self, config: HostConfig, clock: Clock | None = None) -> None:
-        """Build a host on its folder; raises KeyError for an unknown release."""
+    def __init__(
+        self, config: HostConfig, clock: Clock | None = None, peers: Peers | None = None
+    ) -> None:
+        """Build a host on its folder, which reaches `peers`; KeyError for an unknown release."""
         self.config = config
         profile = PROFILES[config.release]
         self.timeline = Timeline(clock or SystemClock())
@@ -91,13 +102,15 @@ class EmulatedHost:
             Conductor(board, config.job_mode, dice.random),
             files,
             release_schema(config.release),
+            self.timeline.now(),
         )
-        booted = self.timeline.now()
+        booted = self.site.started
         self.disks = HostDisks(files, self.site.computer_account)
         self.machines = Machines()
         self.switches = Switches(self.site)
         self.scripts = GuestScripts(config.guest)
         self.services = Services(self.site, booted)
+        self.migration_settings = MigrationSettings(self.site, self.services)
         self.power = Power(self.site, self.machines, self.switches, self.disks)
         disk_work = DiskWork(self.disks)
         self.images = Images(self.site, self.disks, disk_work)
@@ -113,6 +126,18 @@ class EmulatedHost:
             self.checkpoints,
             chains,
         )
+        self.peer = Peer(
+            self.site,
+            self.machines,
+            self.switches,
+            self.disks,
+            self.power,
+            self.definition,
+            self.migration_settings,
+        )
+        network = peers or Peers()
+        network.join(self.peer)
+        self.migration = Migration(self.peer, network)
         self.port_features = PortFeatures(self.site, self.machines, self.switches)
         self.exchange = KeyValueExchange(self.site, self.machines)
         self.console = Console(self.site, self.machines)
@@ -120,6 +145,11 @@ class EmulatedHost:
         self.adapters = Adapters(self.site, self.switches)
         self.performance = Performance(self.site, self.machines, self.adapters, self.inventory)
         self.power.resetting_counters.append(self.performance.account)
+        self.switch_service = SwitchService(self.site, self.machines, self.switches)
+        self.metrics = Metrics(self.site, self.machines)
+        self.access = Access(self.site, self.machines)
+        self.definitions = Definitions(profile)
+        self.pools = ResourcePools(self.site, self.machines, self.services)
         self.table = ClassTable(self.timeline, self.site.schema)
         self._make_folders()
         self._lifecycle = Lifecycle(
@@ -199,7 +229,14 @@ class EmulatedHost:
         network = SwitchRows(self.site, self.machines, self.switches)
         summary = Summary(self.site, self.machines, self.console)
         MachineClasses(
-            self.site, self.machines, self.power, self.console, systems, network
+            self.site,
+            self.machines,
+            self.power,
+            self.console,
+            systems,
+            network,
+            self.definitions,
+            self.pools,
         ).register(self.table)
         service_settings = self.services.methods()
         HostClasses(
@@ -217,12 +254,18 @@ class EmulatedHost:
                 ),
                 "Msvm_ImageManagementService": merged(self.images.methods),
                 "Msvm_VirtualSystemSnapshotService": merged(self.checkpoints.methods),
-                "Msvm_MetricService": merged(service_settings["Msvm_MetricService"]),
+                "Msvm_VirtualEthernetSwitchManagementService": merged(self.switch_service.methods),
+                "Msvm_TerminalService": merged(self.access.terminal_methods),
+                "Msvm_SecurityService": merged(self.access.security_methods),
+                "Msvm_MetricService": merged(
+                    self.metrics.methods, service_settings["Msvm_MetricService"]
+                ),
                 "Msvm_VirtualSystemMigrationService": merged(
-                    service_settings.get("Msvm_VirtualSystemMigrationService", {})
+                    self.migration_settings.methods, self.migration.methods
                 ),
             },
         )
+        self.migration_settings.register(self.table)
         Associations(
             self.site,
             self.machines,
@@ -235,4 +278,7 @@ class EmulatedHost:
         self.table.serve(
             MOUNTED, self.images.mounted, methods={"DetachVirtualHardDisk": self.images.detach}
         )
+        self.pools.register(self.table)
+        self.metrics.register(self.table)
+        Processes(self.site, self.machines, self.site.started).register(self.table)
         FileClasses(self.site).register(self.table)

@@ -8,14 +8,23 @@ from cloudstack_hyperv.cim.constants import ReturnCode
 from cloudstack_hyperv.emulator.cim.provider import MethodCall, MethodReply, Row
 from cloudstack_hyperv.emulator.host import catalogue
 from cloudstack_hyperv.emulator.host.arguments import flag, integer
+from cloudstack_hyperv.emulator.host.configuration import VSSD
 from cloudstack_hyperv.emulator.host.console import Console
+from cloudstack_hyperv.emulator.host.definitions import Definitions
 from cloudstack_hyperv.emulator.host.features import features_of
 from cloudstack_hyperv.emulator.host.jobs import JobBoard, error_row, error_rows
 from cloudstack_hyperv.emulator.host.machine import Machine
 from cloudstack_hyperv.emulator.host.machines import Machines
 from cloudstack_hyperv.emulator.host.outcome import invalid_state
 from cloudstack_hyperv.emulator.host.power import Power
-from cloudstack_hyperv.emulator.host.serving import ClassTable, Finder, RowSource, no_rows
+from cloudstack_hyperv.emulator.host.resource_pools import ResourcePools
+from cloudstack_hyperv.emulator.host.serving import (
+    ClassTable,
+    Finder,
+    RowSource,
+    find_by_keys,
+    no_rows,
+)
 from cloudstack_hyperv.emulator.host.site import Site, text
 from cloudstack_hyperv.emulator.host.switch_rows import SwitchRows
 from cloudstack_hyperv.emulator.host.system_rows import SYSTEM, SystemRows
@@ -42,6 +51,8 @@ class MachineClasses:
         console: Console,
         systems: SystemRows,
         network: SwitchRows,
+        definitions: Definitions,
+        pools: ResourcePools,
     ) -> None:
         self._site = site
         self._machines = machines
@@ -49,6 +60,8 @@ class MachineClasses:
         self._console = console
         self._systems = systems
         self._network = network
+        self._definitions = definitions
+        self._pools = pools
 
     def register(self, table: ClassTable) -> None:
         """Put the classes into the host's table."""
@@ -64,7 +77,7 @@ class MachineClasses:
             find=systems.find_system,
             methods={"RequestStateChange": self._request_state},
         )
-        table.serve("Msvm_VirtualSystemSettingData", systems.settings, find=systems.find_setting)
+        table.serve(VSSD, self._settings, find=self._find_setting)
         for class_name in dict.fromkeys(kind.class_name for kind in catalogue.KINDS):
             if class_name != catalogue.CONNECTION and self._exists(class_name):
                 table.serve(class_name, self._resources(class_name), find=self._finder(class_name))
@@ -85,6 +98,15 @@ class MachineClasses:
             table.serve("Msvm_BootSourceSettingData", systems.boot_sources)
         table.serve("Msvm_GuestNetworkAdapterConfiguration", systems.guest_networks)
 
+    def _settings(self) -> Iterator[Row]:
+        yield from self._systems.settings()
+        yield from self._pools.system_definitions()
+
+    def _find_setting(self, keys: Mapping[str, str]) -> Row | None:
+        return self._systems.find_setting(keys) or find_by_keys(
+            self._pools.system_definitions(), keys
+        )
+
     def _exists(self, class_name: str) -> bool:
         profile = self._site.profile
         if class_name in (catalogue.SERIAL, catalogue.DISPLAY):
@@ -94,23 +116,34 @@ class MachineClasses:
         return True
 
     def _resources(self, class_name: str) -> RowSource:
-        return lambda: self._systems.resources(class_name)
+        def rows() -> Iterator[Row]:
+            yield from self._systems.resources(class_name)
+            yield from self._definitions.rows(class_name)
+
+        return rows
 
     def _finder(self, class_name: str) -> Finder:
-        return lambda keys: self._systems.find_resource(class_name, keys)
+        return lambda keys: (
+            self._systems.find_resource(class_name, keys)
+            or self._definitions.find(class_name, keys)
+        )
 
     def _connections(self) -> Iterator[Row]:
         yield from self._network.own_connections()
         yield from self._systems.resources(catalogue.CONNECTION)
+        yield from self._definitions.rows(catalogue.CONNECTION)
 
     def _find_with_switches(self, class_name: str, keys: Mapping[str, str]) -> Row | None:
         row = self._systems.find_resource(class_name, keys)
-        return row if row is not None else self._network.find(class_name, keys)
+        if row is None:
+            row = self._network.find(class_name, keys)
+        return row if row is not None else self._definitions.find(class_name, keys)
 
     def _features(self, class_name: str) -> RowSource:
         def rows() -> Iterator[Row]:
             yield from self._network.own_features(class_name)
             yield from self._systems.features(class_name)
+            yield from self._definitions.rows(class_name)
 
         return rows
 

@@ -8,7 +8,7 @@ stricter than Windows, which compares features that the emulated processors do n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from cloudstack_hyperv.cim.constants import ResourceSubType, ReturnCode
@@ -21,7 +21,7 @@ from cloudstack_hyperv.emulator.host.migration_arrival import SWITCH_MISSING, Ar
 from cloudstack_hyperv.emulator.host.outcome import JobFailed
 from cloudstack_hyperv.emulator.host.peers import Peer
 from cloudstack_hyperv.emulator.host.profiles import ReleaseProfile
-from cloudstack_hyperv.emulator.host.site import strings
+from cloudstack_hyperv.emulator.host.site import number, strings, text
 
 FILE_MISSING = 40010
 NOT_COMPATIBLE = 21502
@@ -35,6 +35,7 @@ PROCESSORS = 24018
 FILE_EXISTS = 24020
 MEMORY = 24022
 _FAILED = 0x80004005
+_SWITCH_NAME = "LastKnownSwitchName"
 _LIMIT_FEATURES = (
     "The virtual machine is using processor-specific features not supported on physical computer "
     "'{}'. To allow for migration to a computer with a different processor, modify the virtual "
@@ -70,11 +71,11 @@ def reasons_against(
 
 def refusal(name: str, machine_id: str, host: str, reasons: list[Reason]) -> JobFailed:
     """Return the failure that carries these reasons."""
-    text = " ".join(reason for _, reason in reasons)
+    told = " ".join(reason for _, reason in reasons)
     return JobFailed(
         ReturnCode.FAILED,
         f"The virtual machine '{name}' is not compatible with physical computer '{host}'. "
-        f"(Virtual machine ID {machine_id}) {text}",
+        f"(Virtual machine ID {machine_id}) {told}",
         _FAILED,
         tuple(reasons),
     )
@@ -84,8 +85,8 @@ def _release(settings: Configuration, destination: Peer) -> Iterator[Reason]:
     profile = destination.site.profile
     if settings.version not in accepted_versions(profile):
         known = ", ".join(profile.configurations)
-        text = f"The configuration version {settings.version} of the virtual machine is not "
-        yield VERSION, text + f"supported by the destination, which supports {known}."
+        told = f"The configuration version {settings.version} of the virtual machine is not "
+        yield VERSION, told + f"supported by the destination, which supports {known}."
     if settings.generation == 2 and not profile.has_generation_2:
         yield VERSION, "The destination does not support virtual machines of generation 2."
 
@@ -93,8 +94,8 @@ def _release(settings: Configuration, destination: Peer) -> Iterator[Reason]:
 def _processor(machine: Machine, source: Peer, destination: Peer) -> Iterator[Reason]:
     ours, theirs = source.site.config, destination.site.config
     if machine.processors > theirs.logical_processors:
-        text = f"The virtual machine has {machine.processors} processors, "
-        yield PROCESSORS, text + f"the destination only {theirs.logical_processors}."
+        told = f"The virtual machine has {machine.processors} processors, "
+        yield PROCESSORS, told + f"the destination only {theirs.logical_processors}."
     if machine.is_off:
         return  # it will meet the new processor when it starts
     if ours.processor_manufacturer != theirs.processor_manufacturer:
@@ -165,14 +166,18 @@ def _room(plan: TransferPlan, destination: Peer) -> Iterator[Reason]:
         wanted = needed.pop(move.target.root, 0)
         free = free_bytes(destination.site.files, move.target) if wanted else 0
         if wanted > free:
-            text = f"There is not enough space on the disk of '{move.target.windows}': "
-            yield SPACE, text + f"{wanted} bytes are needed, {free} are free (0x80070070)."
+            told = f"There is not enough space on the disk of '{move.target.windows}': "
+            yield SPACE, told + f"{wanted} bytes are needed, {free} are free (0x80070070)."
 
 
-def missing_parts(settings: Configuration, here: Peer, missing: Mapping[str, str]) -> list[Reason]:
-    """Return what a planned system lacks on its host; `missing` are switches by connection."""
+def missing_parts(settings: Configuration, here: Peer) -> list[Reason]:
+    """Return what keeps a planned system from living on its host."""
     found: list[Reason] = [
-        (SWITCH_MISSING, f"Could not find Ethernet switch '{name}'.") for name in missing.values()
+        (SWITCH_MISSING, f"Could not find Ethernet switch '{text(cable.values, _SWITCH_NAME)}'.")
+        for cable in settings.of_class(catalogue.CONNECTION)
+        if strings(cable.values, "HostResource")
+        and cable.values.get("EnabledState") == 2
+        and here.switches.of_connection(cable) is None
     ]
     found.extend(_release(settings, here))
     for medium in settings.media:
@@ -184,7 +189,7 @@ def missing_parts(settings: Configuration, here: Peer, missing: Mapping[str, str
                     here.disks.existing(path)
             except JobFailed as problem:
                 found.append((FILE_MISSING, problem.text))
-    processors = settings.first(catalogue.PROCESSOR).values.get("VirtualQuantity")
-    if isinstance(processors, int) and processors > here.site.config.logical_processors:
+    processors = number(settings.first(catalogue.PROCESSOR).values, "VirtualQuantity")
+    if processors > here.site.config.logical_processors:
         found.append((PROCESSORS, f"The computer has fewer than {processors} processors."))
     return found

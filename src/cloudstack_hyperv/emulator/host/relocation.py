@@ -86,7 +86,7 @@ def plugged_in(
 
     Returns the copy and the names of switches that are not there.  `chosen` holds what a client
     asked for, by the connection's InstanceID in upper case; the others go to the switch of the
-    same name.  A connection without its switch keeps the name and loses the switch.
+    same name.  A connection that finds no switch is left dangling: it names one that is not here.
     """
     copy = settings.copy()
     by_name = {switch.name.casefold(): switch for switch in switches}
@@ -98,11 +98,16 @@ def plugged_in(
         if not wired:
             continue
         switch = chosen[key] if key in chosen else by_name.get(name.casefold())
-        if switch is None:
-            if cable.values.get("EnabledState") == 2 and key not in chosen:
-                missing.append(name)
-            changed: dict[str, Value] = {"HostResource": None}
+        if switch is not None:
+            changed: dict[str, Value] = {
+                "HostResource": [switch.path_text],
+                "LastKnownSwitchName": switch.name,
+            }
+        elif key in chosen:
+            changed = {"HostResource": None}
         else:
-            changed = {"HostResource": [switch.path_text], "LastKnownSwitchName": switch.name}
+            if cable.values.get("EnabledState") == 2:
+                missing.append(name)
+            continue
         copy.put(Row(cable.class_name, {**cable.values, **changed}))
     return copy, missing

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import uuid
 from dataclasses import dataclass
+from datetime import datetime
 
 from cloudstack_hyperv.cim import MalformedPath, ObjectPath
 from cloudstack_hyperv.cim.constants import NAMESPACE_VIRTUALIZATION
@@ -46,6 +47,8 @@ class Site:
     conductor: Conductor
     files: HostFiles
     schema: ReleaseSchema
+    started: datetime
+    """When the host booted."""
 
     @property
     def name(self) -> str:

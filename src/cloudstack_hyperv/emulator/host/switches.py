@@ -12,7 +12,7 @@ r4sd/go-wsman's notes; that a bound port cannot be bound again from Msvm_Externa
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -49,6 +49,8 @@ class Switch:
     connections: dict[str, Row] = field(default_factory=dict)
     """Its own ports (uplink, host), keyed by InstanceID, upper case."""
     features: dict[str, Row] = field(default_factory=dict)
+    is_default: bool = False
+    """Windows client's "Default Switch", which nobody can change."""
 
     @property
     def name(self) -> str:
@@ -147,9 +149,9 @@ class Switches:
             self.connect(switch, self.host_path, plan.name)
         return switch
 
-    def new(self, name: str, guid: str = "", **settings: Value) -> Switch:
+    def new(self, name: str, settings: Mapping[str, Value] | None = None) -> Switch:
         """Return a new, unconnected switch that is not in the table yet."""
-        guid = guid or self._site.dice.guid()
+        guid = self._site.dice.guid()
         values: dict[str, Value] = {
             "InstanceID": f"Microsoft:{guid}",
             "Caption": "Virtual Ethernet Switch Settings",
@@ -166,7 +168,7 @@ class Switches:
         if self._site.profile.is_2016_or_newer:
             values["TeamingEnabled"] = False
             values["PacketDirectEnabled"] = False
-        values.update(settings)
+        values.update(settings or {})
         path = self._site.path_text(SWITCH, CreationClassName=SWITCH, Name=guid)
         return Switch(guid, Row(SWITCH_SETTINGS, values), path, self._site.timeline.now())
 

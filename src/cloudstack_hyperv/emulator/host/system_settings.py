@@ -83,6 +83,9 @@ AT_DEFINITION = frozenset(
 )
 """Properties that DefineSystem takes, or takes and ignores, and nobody can change later."""
 
+_PLANNED_CHANGES = frozenset(
+    {"ConfigurationDataRoot", "SuspendDataRoot", "SwapFileDataRoot", "GuestStateDataRoot"}
+)
 _CHECKPOINT_CHANGES = frozenset({"ElementName", "Notes"})
 
 _ALLOWED: dict[str, frozenset[int]] = {
@@ -104,15 +107,23 @@ _GENERATION_1_ONLY = frozenset({"BIOSNumLock"})
 
 
 def changed_system(
-    site: Site, settings: Configuration, request: Row, *, is_off: bool
+    site: Site,
+    settings: Configuration,
+    request: Row,
+    *,
+    is_off: bool,
+    is_planned: bool = False,
 ) -> dict[str, Value]:
-    """Return the properties that a request changes, checked; refuses the rest."""
+    """Return the properties that a request changes, checked; refuses the rest.
+
+    The folders of a planned system may still be chosen.
+    """
     current = settings.system.values
     changed: dict[str, Value] = {}
     for name, value in request.values.items():
         if name == "InstanceID" or value is None or same_value(current.get(name), value):
             continue
-        when = CHANGES.get(name)
+        when = ALWAYS if is_planned and name in _PLANNED_CHANGES else CHANGES.get(name)
         if when is None:
             raise invalid_parameter(f"{name} is read-only")
         if when is OFF and not is_off:
