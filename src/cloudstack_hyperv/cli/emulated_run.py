@@ -46,6 +46,8 @@ async def emulated_settings(settings: Settings) -> AsyncIterator[Settings]:
             name="emulated",
             winrm=winrm,
             private_address=HOST_ADDRESS,
+            # Nobody was named who may call: then nobody else needs to reach it either.
+            listen=None if settings.direct.allow else "127.0.0.1",
             emulated=True,
             mounts=(MountSettings(host_path="C:\\", folder=str(folder / "c")),),
         )
