@@ -8,8 +8,8 @@ CloudStack's Java does; then the kernel's timers, not the agent, set the pace of
 Anchors are CloudStack 4.22's Java agent for the same load (GetVmStats, two VMs, loopback, two
 cores), measured with its own NioServer and Agent classes on OpenJDK 17: 11 requests/s and 88 ms at
 one in flight, 88/s at 8, 2303, 662 and 676/s in three passes at 60 with 50 workers, of which the
-best is taken here; 116 MiB; up after 2.3 s; 7 of 2000 requests lost at 32 in flight.  For the direct door: 72 requests/s and 52 ms with 4
-threads of the stock plugin, a TLS handshake for each request.
+best is taken here; 116 MiB; up after 2.3 s; 7 of 2000 requests lost at 32 in flight.  For the
+direct door: 72 requests/s and 52 ms with 4 threads of the stock plugin, a TLS handshake for each.
 
 Run: make bench-doors
 """
