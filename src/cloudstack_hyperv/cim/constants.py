@@ -143,6 +143,8 @@ GENERATION_1: Final = "Microsoft:Hyper-V:SubType:1"
 GENERATION_2: Final = "Microsoft:Hyper-V:SubType:2"
 
 IDE_CONTROLLER_GUID: Final = "83F8638B-8DCA-4152-9EDA-2CA8B33039B4"
+PHYSICAL_DISK_GUID: Final = "353B3BE8-310C-4CF4-839E-4E1B14616136"
+"""Of the physical disk drive's template row and of the DeviceID of each Msvm_DiskDrive."""
 DISKETTE_CONTROLLER_GUID: Final = "8F0D2762-0B00-4E04-AF4F-19010527CB93"
 
 

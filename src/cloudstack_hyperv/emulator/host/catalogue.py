@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from cloudstack_hyperv.cim.constants import (
     DISKETTE_CONTROLLER_GUID,
     IDE_CONTROLLER_GUID,
+    PHYSICAL_DISK_GUID,
     ResourceSubType,
     ResourceType,
 )
@@ -307,7 +308,7 @@ KINDS: tuple[ResourceKind, ...] = (
         RASD,
         ResourceType.DISK_DRIVE,
         ResourceSubType.PHYSICAL_DISK_DRIVE,
-        "2F1F2F4A-5B0D-4B2C-9C8E-7E6A0B5D9A31",
+        PHYSICAL_DISK_GUID,
         "Physical Hard Drive",
         changes={**_DRIVE_CHANGES, "HostResource": OFF},
     ),

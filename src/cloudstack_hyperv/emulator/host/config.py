@@ -10,6 +10,8 @@ import enum
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cloudstack_hyperv.cim.constants import PHYSICAL_DISK_GUID
+
 GIB = 2**30
 
 
@@ -77,8 +79,12 @@ class PhysicalDisk:
 
     @property
     def device_id(self) -> str:
-        """DeviceID of its Msvm_DiskDrive."""
-        return f"Microsoft:70BB60D2-A9D3-46AA-B654-3DE53004B4F8\\{self.number}"
+        """DeviceID of its Msvm_DiskDrive.
+
+        The GUID is the one of the physical disk drive's template row: libvirt's driver
+        (hypervDomainAttachPhysicalDisk) reads it there and builds the DeviceID from it.
+        """
+        return f"Microsoft:{PHYSICAL_DISK_GUID}\\{self.number}"
 
 
 @dataclass(frozen=True, slots=True)
