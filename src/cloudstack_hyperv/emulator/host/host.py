@@ -34,6 +34,7 @@ from cloudstack_hyperv.emulator.host.file_classes import FileClasses
 from cloudstack_hyperv.emulator.host.files import HostFiles
 from cloudstack_hyperv.emulator.host.host_classes import HostClasses, merged
 from cloudstack_hyperv.emulator.host.images import MOUNTED, Images
+from cloudstack_hyperv.emulator.host.importing import Import
 from cloudstack_hyperv.emulator.host.inventory import Inventory
 from cloudstack_hyperv.emulator.host.jobs import JobBoard
 from cloudstack_hyperv.emulator.host.kvp import KeyValueExchange
@@ -47,6 +48,7 @@ from cloudstack_hyperv.emulator.host.operation import Conductor
 from cloudstack_hyperv.emulator.host.peers import Peer, Peers
 from cloudstack_hyperv.emulator.host.performance import Performance
 from cloudstack_hyperv.emulator.host.persistence import StateStore
+from cloudstack_hyperv.emulator.host.planned import PlannedSystems
 from cloudstack_hyperv.emulator.host.power import Power
 from cloudstack_hyperv.emulator.host.processes import Processes
 from cloudstack_hyperv.emulator.host.profiles import PROFILES
@@ -138,6 +140,9 @@ class EmulatedHost:
         network = peers or Peers()
         network.join(self.peer)
         self.migration = Migration(self.peer, network)
+        self.planned = PlannedSystems(self.peer)
+        self.export = Export(self.peer)
+        self.importing = Import(self.peer, self.planned, self.scripts)
         self.port_features = PortFeatures(self.site, self.machines, self.switches)
         self.exchange = KeyValueExchange(self.site, self.machines)
         self.console = Console(self.site, self.machines)
@@ -246,6 +251,9 @@ class EmulatedHost:
             {
                 "Msvm_VirtualSystemManagementService": merged(
                     self.definition.methods,
+                    self.planned.methods,
+                    self.export.methods,
+                    self.importing.methods,
                     self.port_features.methods,
                     self.exchange.methods,
                     self.console.service_methods,
@@ -266,6 +274,8 @@ class EmulatedHost:
             },
         )
         self.migration_settings.register(self.table)
+        self.planned.register(self.table)
+        self.export.register(self.table)
         Associations(
             self.site,
             self.machines,

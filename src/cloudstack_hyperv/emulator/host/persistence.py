@@ -72,12 +72,14 @@ class StateStore:
 
     def load_machines(self) -> list[Machine]:
         """Return the machines, in the order in which they were made."""
-        machines = [_machine(self._read(path)) for path in self._machine_folder.glob("*.json")]
+        files = self._machine_folder.glob("*.json")
+        machines = [machine_from(self._read(path)) for path in files]
         return sorted(machines, key=lambda machine: (machine.created, machine.machine_id))
 
     def save_machine(self, machine: Machine) -> None:
         """Write one machine."""
-        self._write(self._machine_folder / f"{machine.machine_id}.json", _machine_json(machine))
+        path = self._machine_folder / f"{machine.machine_id}.json"
+        self._write(path, machine_document(machine))
 
     def remove_machine(self, machine: Machine) -> None:
         """Forget one machine."""
@@ -160,7 +162,8 @@ def _time(document: Json) -> datetime | None:
     return datetime.fromisoformat(document) if document else None
 
 
-def _machine_json(machine: Machine) -> Json:
+def machine_document(machine: Machine) -> Json:
+    """Return all that is kept of a machine, as JSON can hold it."""
     guest = machine.guest
     return {
         "format": FORMAT,
@@ -192,7 +195,8 @@ def _machine_json(machine: Machine) -> Json:
     }
 
 
-def _machine(document: Json) -> Machine:
+def machine_from(document: Json) -> Machine:
+    """Return the machine of a document; KeyError, TypeError or ValueError for anything else."""
     machine = Machine(
         document["machine_id"],
         _settings(document["settings"]),
