@@ -27,12 +27,15 @@ from cloudstack_hyperv.emulator.host.connections import PortFeatures
 from cloudstack_hyperv.emulator.host.console import Console
 from cloudstack_hyperv.emulator.host.definition import Definition
 from cloudstack_hyperv.emulator.host.definitions import Definitions
+from cloudstack_hyperv.emulator.host.diagnostics import Diagnostics
 from cloudstack_hyperv.emulator.host.disk_chains import ChainWork
 from cloudstack_hyperv.emulator.host.disk_work import DiskWork
 from cloudstack_hyperv.emulator.host.disks import HostDisks
+from cloudstack_hyperv.emulator.host.export import Export
 from cloudstack_hyperv.emulator.host.file_classes import FileClasses
 from cloudstack_hyperv.emulator.host.files import HostFiles
 from cloudstack_hyperv.emulator.host.host_classes import HostClasses, merged
+from cloudstack_hyperv.emulator.host.host_disks import HostDiskRows
 from cloudstack_hyperv.emulator.host.images import MOUNTED, Images
 from cloudstack_hyperv.emulator.host.importing import Import
 from cloudstack_hyperv.emulator.host.inventory import Inventory
@@ -217,6 +220,18 @@ class EmulatedHost:
         """Restart the host: machines lose power; those that start automatically do."""
         self._lifecycle.reboot()
 
+    def unmodelled_methods(self) -> list[tuple[str, str, str]]:
+        """Return (namespace, class, method) of what the schema declares and nothing stands behind.
+
+        In the Hyper-V namespace they answer 32770, elsewhere "provider is not capable".
+        """
+        return sorted(
+            (served.namespace, served.class_name, method)
+            for served in self.table
+            for method in self.site.schema.methods(served.class_name, served.namespace)
+            if method.lower() not in served.modelled_methods
+        )
+
     # For tests and tools -------------------------------------------------------------------
 
     def play(self, pattern: str, script: GuestScript) -> None:
@@ -258,6 +273,7 @@ class EmulatedHost:
                     self.exchange.methods,
                     self.console.service_methods,
                     {"GetSummaryInformation": summary.get},
+                    Diagnostics(self.machines).methods,
                     service_settings["Msvm_VirtualSystemManagementService"],
                 ),
                 "Msvm_ImageManagementService": merged(self.images.methods),
@@ -290,5 +306,6 @@ class EmulatedHost:
         )
         self.pools.register(self.table)
         self.metrics.register(self.table)
+        HostDiskRows(self.site).register(self.table)
         Processes(self.site, self.machines, self.site.started).register(self.table)
         FileClasses(self.site).register(self.table)

@@ -59,6 +59,8 @@ class Lifecycle:
                 self._switches.put(switch)
             self._services.restore(self._state.settings)
         else:
+            if not self._site.profile.server:
+                self._switches.put(self._switches.build_default())
             for plan in self._site.config.switches:
                 self._switches.put(self._switches.build_planned(plan))
         for machine in self._store.load_machines():

@@ -35,6 +35,7 @@ _COMPONENTS = (
     "Msvm_ShutdownComponent",
     "Msvm_KvpExchangeComponent",
     "Msvm_HeartbeatComponent",
+    "Msvm_GuestServiceInterfaceComponent",
 )
 
 Reply = MethodReply | Awaitable[MethodReply]

@@ -28,6 +28,13 @@ class ReleaseSchema:
             raise ValueError(f"{class_name} is in no release's schema")
         return self._release.find(namespace, class_name) is not None
 
+    def methods(
+        self, class_name: str, namespace: str = NAMESPACE_VIRTUALIZATION
+    ) -> tuple[str, ...]:
+        """Return the names of the methods that this release's class has."""
+        here = self._release.find(namespace, class_name)
+        return tuple(method.name for method in here.methods) if here is not None else ()
+
     def foreign(self, class_name: str, namespace: str = NAMESPACE_VIRTUALIZATION) -> frozenset[str]:
         """Return the properties of a class that other releases have and this one lacks."""
         known = self._known_foreign.get((namespace, class_name))

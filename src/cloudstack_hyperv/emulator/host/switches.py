@@ -30,6 +30,8 @@ from cloudstack_hyperv.emulator.host.site import Site, parse_path, strings, text
 
 SWITCH = "Msvm_VirtualEthernetSwitch"
 SWITCH_SETTINGS = "Msvm_VirtualEthernetSwitchSettingData"
+DEFAULT_SWITCH = "C08CB7B8-9B3C-408E-8E30-5E16A3AEB444"
+"""GUID of the NAT switch that every client Windows has, the same everywhere."""
 _NIC_SPACE = uuid.UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")
 
 
@@ -49,8 +51,6 @@ class Switch:
     connections: dict[str, Row] = field(default_factory=dict)
     """Its own ports (uplink, host), keyed by InstanceID, upper case."""
     features: dict[str, Row] = field(default_factory=dict)
-    is_default: bool = False
-    """Windows client's "Default Switch", which nobody can change."""
 
     @property
     def name(self) -> str:
@@ -66,6 +66,11 @@ class Switch:
         if any("Msvm_ExternalEthernetPort" in resource for resource in resources):
             return SwitchKind.EXTERNAL
         return SwitchKind.INTERNAL if resources else SwitchKind.PRIVATE
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it is Windows client's "Default Switch", which nobody can change."""
+        return self.guid == DEFAULT_SWITCH
 
     @property
     def reference(self) -> ObjectPath:
@@ -149,9 +154,15 @@ class Switches:
             self.connect(switch, self.host_path, plan.name)
         return switch
 
-    def new(self, name: str, settings: Mapping[str, Value] | None = None) -> Switch:
+    def build_default(self) -> Switch:
+        """Return the Default Switch of a client Windows."""
+        switch = self.new("Default Switch", guid=DEFAULT_SWITCH)
+        self.connect(switch, self.host_path, "Default Switch")
+        return switch
+
+    def new(self, name: str, settings: Mapping[str, Value] | None = None, guid: str = "") -> Switch:
         """Return a new, unconnected switch that is not in the table yet."""
-        guid = self._site.dice.guid()
+        guid = guid or self._site.dice.guid()
         values: dict[str, Value] = {
             "InstanceID": f"Microsoft:{guid}",
             "Caption": "Virtual Ethernet Switch Settings",
