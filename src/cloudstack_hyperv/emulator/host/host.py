@@ -32,7 +32,6 @@ from cloudstack_hyperv.emulator.host.disk_chains import ChainWork
 from cloudstack_hyperv.emulator.host.disk_work import DiskWork
 from cloudstack_hyperv.emulator.host.disks import HostDisks
 from cloudstack_hyperv.emulator.host.export import Export
-from cloudstack_hyperv.emulator.host.export import Export
 from cloudstack_hyperv.emulator.host.file_classes import FileClasses
 from cloudstack_hyperv.emulator.host.files import HostFiles
 from cloudstack_hyperv.emulator.host.host_classes import HostClasses, merged
