@@ -116,8 +116,9 @@ class Editor:
 
     def _fill(self, row: Row, kind: ResourceKind, request: Row) -> None:
         """Copy what the client sent and may choose onto a new row."""
+        decided = _PLACE | ({"HostResource"} if row.values.get("HostResource") else set())
         for name, value in request.values.items():
-            if name in kind.changes and name not in _PLACE and value is not None:
+            if name in kind.changes and name not in decided and value is not None:
                 row.values[name] = value
         if kind.has_identifiers and not strings(row.values, "VirtualSystemIdentifiers"):
             row.values["VirtualSystemIdentifiers"] = ["{" + self._site.dice.guid().lower() + "}"]
@@ -342,6 +343,8 @@ class Editor:
             check_memory(new.values, self.draft.generation, set(changed))
         elif kind.class_name == catalogue.STORAGE and "HostResource" in changed:
             self._check_new_file(new, kind)
+        elif kind.sub_type == ResourceSubType.PHYSICAL_DISK_DRIVE and "HostResource" in changed:
+            new.values["HostResource"] = [self._physical_disk(new)]
         elif "Parent" in changed or "AddressOnParent" in changed:
             raise invalid_parameter("a drive is moved by removing it and adding it")
         elif kind.class_name == catalogue.CONNECTION:
