@@ -34,6 +34,7 @@ from cloudstack_hyperv.emulator.host.disks import HostDisks
 from cloudstack_hyperv.emulator.host.export import Export
 from cloudstack_hyperv.emulator.host.file_classes import FileClasses
 from cloudstack_hyperv.emulator.host.files import HostFiles
+from cloudstack_hyperv.emulator.host.host_associations import HostAssociations
 from cloudstack_hyperv.emulator.host.host_classes import HostClasses, merged
 from cloudstack_hyperv.emulator.host.host_disks import HostDiskRows
 from cloudstack_hyperv.emulator.host.images import MOUNTED, Images
@@ -97,7 +98,7 @@ class EmulatedHost:
         dice = Dice(config.seed + state.boots * _SEED_STEP)
         state.boots += 1
         board = JobBoard(self.timeline, dice.guid, config.timings.job_removal)
-        files = HostFiles(config.folder, config.drives, config.shares)
+        files = HostFiles(config.folder, config.drives, config.shares, config.volumes)
         self.site = Site(
             config,
             profile,
@@ -109,12 +110,11 @@ class EmulatedHost:
             release_schema(config.release),
             self.timeline.now(),
         )
-        booted = self.site.started
         self.disks = HostDisks(files, self.site.computer_account)
         self.machines = Machines()
         self.switches = Switches(self.site)
         self.scripts = GuestScripts(config.guest)
-        self.services = Services(self.site, booted)
+        self.services = Services(self.site)
         self.migration_settings = MigrationSettings(self.site, self.services)
         self.power = Power(self.site, self.machines, self.switches, self.disks)
         disk_work = DiskWork(self.disks)
@@ -149,7 +149,7 @@ class EmulatedHost:
         self.port_features = PortFeatures(self.site, self.machines, self.switches)
         self.exchange = KeyValueExchange(self.site, self.machines)
         self.console = Console(self.site, self.machines)
-        self.inventory = Inventory(self.site, self.machines, booted)
+        self.inventory = Inventory(self.site, self.machines)
         self.adapters = Adapters(self.site, self.switches)
         self.performance = Performance(self.site, self.machines, self.adapters, self.inventory)
         self.power.resetting_counters.append(self.performance.account)
@@ -299,7 +299,9 @@ class EmulatedHost:
             systems,
             network,
             self.services,
-            self.inventory,
+        ).register(self.table)
+        HostAssociations(
+            self.site, self.machines, network, self.services, self.inventory
         ).register(self.table)
         self.table.serve(
             MOUNTED, self.images.mounted, methods={"DetachVirtualHardDisk": self.images.detach}
@@ -307,5 +309,5 @@ class EmulatedHost:
         self.pools.register(self.table)
         self.metrics.register(self.table)
         HostDiskRows(self.site).register(self.table)
-        Processes(self.site, self.machines, self.site.started).register(self.table)
+        Processes(self.site, self.machines).register(self.table)
         FileClasses(self.site).register(self.table)

@@ -24,16 +24,16 @@ _NAMESPACE = uuid.UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
 class Inventory:
     """Rows about the host itself."""
 
-    def __init__(self, site: Site, machines: Machines, booted: datetime) -> None:
+    def __init__(self, site: Site, machines: Machines) -> None:
         self._site = site
         self._machines = machines
-        self._booted = booted
+        self._installed = site.started - timedelta(days=30)
         self._labels: dict[str, str] = {}
 
     @property
     def booted(self) -> datetime:
         """When the host booted."""
-        return self._booted
+        return self._site.started
 
     def free_memory_kib(self) -> int:
         """Return what the parent partition sees as free; machines' memory is taken out."""
@@ -67,8 +67,8 @@ class Inventory:
                 "FreePhysicalMemory": free,
                 "FreeVirtualMemory": free + 2**20,
                 "FreeSpaceInPagingFiles": 2**20,
-                "InstallDate": self._booted - timedelta(days=30),
-                "LastBootUpTime": self._booted,
+                "InstallDate": self._installed,
+                "LastBootUpTime": self.booted,
                 "LocalDateTime": now,
                 "Locale": "0411" if profile.language == "ja-JP" else "0409",
                 "Manufacturer": "Microsoft Corporation",
@@ -298,12 +298,44 @@ class Inventory:
                     "SystemVolume": letter == "C",
                 },
             )
+        yield from self._shared_volumes()
+
+    def _shared_volumes(self) -> Iterator[Row]:
+        """Yield cluster shared volumes: no letter, the mount point as name, CSVFS."""
+        for volume in self._site.files.volumes:
+            capacity, free = self._space(volume.folder, volume.capacity)
+            guid = uuid.uuid5(_NAMESPACE, f"{volume.path.lower()}/{volume.label}")
+            yield Row(
+                "Win32_Volume",
+                {
+                    "Automount": True,
+                    "BlockSize": 4096,
+                    "BootVolume": False,
+                    "Capacity": capacity,
+                    "Caption": f"{volume.path}\\",
+                    "CreationClassName": "Win32_Volume",
+                    "DeviceID": f"\\\\?\\Volume{{{guid}}}\\",
+                    "DriveType": 3,
+                    "FileSystem": "CSVFS",
+                    "FreeSpace": free,
+                    "Label": volume.label,
+                    "MaximumFileNameLength": 255,
+                    "Name": f"{volume.path}\\",
+                    "PageFilePresent": False,
+                    "SerialNumber": zlib.crc32(guid.bytes),
+                    "SystemCreationClassName": "Win32_ComputerSystem",
+                    "SystemName": self._site.name,
+                    "SystemVolume": False,
+                },
+            )
 
     def put_volume(self, row: Row, changes: dict[str, Value]) -> Row:
         """Change a volume's label; all else is read-only."""
         changed = {k: v for k, v in changes.items() if v != row.values.get(k)}
         if set(changed) - {"Label"}:
             raise CimFault(WmiCode.INVALID_PARAMETER, "only Label of a volume can be changed")
+        if "Label" in changed and row.values.get("DriveLetter") is None:
+            raise CimFault(WmiCode.NOT_SUPPORTED, "labels of shared volumes are not modelled")
         if "Label" in changed:
             self._labels[str(row.values["DriveLetter"])[:1]] = str(changed["Label"])
         return Row(row.class_name, {**row.values, **changed})

@@ -105,6 +105,7 @@ class Lifecycle:
     def reboot(self) -> None:
         """Restart the host: jobs are lost, machines lose power, some start again."""
         self.restart_management_service()
+        self._site.started = self._site.timeline.now()
         for machine in list(self._machines):
             self._boot(machine)
 

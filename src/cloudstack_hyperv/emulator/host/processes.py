@@ -55,10 +55,9 @@ class Process:
 class Processes:
     """Processes and services of one host."""
 
-    def __init__(self, site: Site, machines: Machines, booted: datetime) -> None:
+    def __init__(self, site: Site, machines: Machines) -> None:
         self._site = site
         self._machines = machines
-        self._booted = booted
         self._started: dict[int, Process] = {}
         self._next = 20000
         self._commands: dict[str, Callable[[list[str], Caller], int]] = {
@@ -88,17 +87,17 @@ class Processes:
 
     def _all(self) -> Iterator[Process]:
         system = "NT AUTHORITY\\SYSTEM"
-        yield Process(4, "System", "", self._booted, system)
+        yield Process(4, "System", "", self._site.started, system)
         for number, (_, _, image) in enumerate(_SERVICES[:2]):
             path = f"C:\\Windows\\system32\\{image}"
-            yield Process(2000 + 4 * number, image, path, self._booted, system)
+            yield Process(2000 + 4 * number, image, path, self._site.started, system)
         for machine in self._machines:
             if machine.process_id:
                 yield Process(
                     machine.process_id,
                     "vmwp.exe",
                     f'"C:\\Windows\\System32\\vmwp.exe" {machine.machine_id}',
-                    machine.state_changed or self._booted,
+                    machine.state_changed or self._site.started,
                     f"NT VIRTUAL MACHINE\\{machine.machine_id}",
                 )
         yield from self._started.values()

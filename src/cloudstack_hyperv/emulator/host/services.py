@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ntpath
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from cloudstack_hyperv.emulator.cim.provider import MethodCall, MethodReply, Row, Value
 from cloudstack_hyperv.emulator.host.arguments import instance
@@ -63,9 +63,9 @@ _MANAGEMENT_CHANGES = frozenset(
 class Services:
     """Singletons of one host."""
 
-    def __init__(self, site: Site, started: datetime) -> None:
+    def __init__(self, site: Site) -> None:
         self._site = site
-        self._started = started
+        self._installed = site.started
         self.changed: list[Callable[[], None]] = []
         self.management = self._management_settings()
         self.metrics = Row(
@@ -120,7 +120,7 @@ class Services:
             "Caption": caption,
             "Description": f"Microsoft {caption}",
             "ElementName": caption,
-            "InstallDate": self._started,
+            "InstallDate": self._installed,
             "Name": name,
             "OperationalStatus": [2],
             "StatusDescriptions": ["The service is running normally"],
@@ -130,7 +130,7 @@ class Services:
             "OtherEnabledState": "",
             "RequestedState": 12,
             "EnabledDefault": 2,
-            "TimeOfLastStateChange": self._started,
+            "TimeOfLastStateChange": self._site.started,
             "SystemCreationClassName": "Msvm_ComputerSystem",
             "SystemName": self._site.name,
             "CreationClassName": class_name,
