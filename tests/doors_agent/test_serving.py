@@ -82,12 +82,27 @@ async def test_commands_of_one_request_run_in_order_until_one_fails(stage: Stage
     assert [one["result"] for one in got.contents] == [False, True, True]
 
 
-async def test_no_request_of_a_burst_is_lost(stage: Stage) -> None:
+@pytest.mark.parametrize(
+    ("name", "most"), [("AgentControlCommand", 4096), ("StopCommand", 4096), ("StopCommand", 40)]
+)
+async def test_no_request_of_a_burst_is_lost(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, name: str, most: int
+) -> None:
+    monkeypatch.setattr("cloudstack_hyperv.doors.agent.parts.MOST_REQUESTS", most)
+    seen = 0
+
+    async def play(_: Command) -> Answer:
+        nonlocal seen
+        seen = max(seen, len(stage.agent._parts.running))
+        await asyncio.sleep(0)
+        return StopAnswer(result=True)
+
+    stage.resource.plays["StopCommand"] = play
     connection = await stage.admitted()
     count = 1000
+    burst = command(name, vmName="i-2-3-VM")
     frames = [
-        pack(REQUEST | FROM_SERVER | STOP_ON_ERROR, 10_000 + n, [command("AgentControlCommand")])
-        for n in range(count)
+        pack(REQUEST | FROM_SERVER | STOP_ON_ERROR, 10_000 + n, [burst]) for n in range(count)
     ]
     await connection.send_raw(
         b"".join(
@@ -97,9 +112,10 @@ async def test_no_request_of_a_burst_is_lost(stage: Stage) -> None:
     answered: set[int] = set()
     while len(answered) < count:
         message = await connection.receive()
-        assert message.names == ["AgentControlAnswer"]
+        assert message.names == [name.replace("Command", "Answer")]
         answered.add(message.sequence)
     assert answered == {10_000 + n for n in range(count)}
+    assert seen <= most
 
 
 @pytest.mark.parametrize(("workers", "most"), [(3, 3), (50, 40)])

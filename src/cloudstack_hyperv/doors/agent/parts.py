@@ -12,6 +12,9 @@ from cloudstack_hyperv.doors.agent.memory import AgentMemory
 from cloudstack_hyperv.resource.resource import Resource
 from cloudstack_hyperv.wire import Pacing, Sequences, ServerChoice
 
+MOST_REQUESTS = 4096
+"""Requests of one host under way or queued, before reading stops: a server that floods waits."""
+
 
 @dataclass(slots=True)
 class AgentParts:
@@ -32,6 +35,11 @@ class AgentParts:
     preferred_checked: bool = False
     """With a shuffled list it is looked for once only."""
     stopping: bool = False
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more is to be read before a request ends."""
+        return len(self.running) >= MOST_REQUESTS
 
     def preferred_check_interval(self) -> float:
         """Return the interval that holds, 0 for never: ours wins over the server's."""

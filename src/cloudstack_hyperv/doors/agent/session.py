@@ -184,6 +184,9 @@ class Session:
 
     async def _read(self) -> None:
         while True:
+            while self._parts.is_full:
+                tasks = [one.task for one in self._parts.running if one.task is not None]
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             frame = await self._link.receive()
             for event in self._conversation.receive(frame):
                 self._take(event)
