@@ -12,12 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from cloudstack_hyperv.cim import ObjectPath
-from cloudstack_hyperv.cim.constants import NAMESPACE_CIMV2, NAMESPACE_VIRTUALIZATION
+from cloudstack_hyperv.cim.constants import NAMESPACE_VIRTUALIZATION
 from cloudstack_hyperv.emulator.cim.provider import Row, Value
 from cloudstack_hyperv.emulator.host import catalogue
+from cloudstack_hyperv.emulator.host.boot_sources import boot_devices
 from cloudstack_hyperv.emulator.host.configuration import Configuration
-from cloudstack_hyperv.emulator.host.editor import boot_devices
-from cloudstack_hyperv.emulator.host.inventory import Inventory
 from cloudstack_hyperv.emulator.host.jobs import CREATED_BY_JOB, Job
 from cloudstack_hyperv.emulator.host.machine import Machine
 from cloudstack_hyperv.emulator.host.machines import Machines
@@ -29,14 +28,7 @@ from cloudstack_hyperv.emulator.host.site import (
     planned_reference,
     setting_reference,
 )
-from cloudstack_hyperv.emulator.host.switch_rows import (
-    EXTERNAL_PORT,
-    INTERNAL_PORT,
-    PORT,
-    SwitchRows,
-    device_endpoint,
-    switch_endpoint,
-)
+from cloudstack_hyperv.emulator.host.switch_rows import SwitchRows
 from cloudstack_hyperv.emulator.host.switches import SWITCH_SETTINGS, Switches
 from cloudstack_hyperv.emulator.host.system_rows import (
     PLANNED_SYSTEM,
@@ -83,7 +75,6 @@ class Associations:
         systems: SystemRows,
         network: SwitchRows,
         services: Services,
-        inventory: Inventory,
     ) -> None:
         self._site = site
         self._machines = machines
@@ -91,7 +82,6 @@ class Associations:
         self._systems = systems
         self._network = network
         self._services = services
-        self._inventory = inventory
 
     def register(self, table: ClassTable) -> None:
         """Put the classes into the host's table."""
@@ -121,22 +111,14 @@ class Associations:
             "Msvm_AffectedJobElement": lambda: self.affected("Msvm_ConcreteJob"),
             "Msvm_AffectedStorageJobElement": lambda: self.affected("Msvm_StorageJob"),
             "Msvm_VideoHeadOnController": self.video_heads,
-            "Msvm_EthernetDeviceSAPImplementation": self.host_endpoints,
-            "Msvm_DeviceSAPImplementation": self.machine_endpoints,
-            "Msvm_ActiveConnection": self.cables,
-            "Msvm_HostedService": self.hosted_services,
-            "Msvm_HostedDependency": self.hosted_machines,
         }
         for class_name, rows in plain.items():
             table.serve(class_name, rows)
-        table.serve(
-            "Win32_ComputerSystemProcessor", self.host_processors, namespace=NAMESPACE_CIMV2
-        )
 
     # Settings ------------------------------------------------------------------------------
 
     def _defines(self, machine: Machine) -> Row:
-        return _pair(
+        return pair(
             "Msvm_SettingsDefineState",
             ManagedElement=system_reference(machine),
             SettingData=setting_reference(VSSD, f"Microsoft:{machine.machine_id}"),
@@ -149,7 +131,7 @@ class Associations:
             if machine.state.has_worker:
                 yield from self._live_adapters(machine)
         for switch in self._switches:
-            yield _pair(
+            yield pair(
                 "Msvm_SettingsDefineState",
                 ManagedElement=switch.reference,
                 SettingData=setting_reference(SWITCH_SETTINGS, f"Microsoft:{switch.guid}"),
@@ -165,7 +147,7 @@ class Associations:
                 "SystemCreationClassName": SYSTEM,
                 "SystemName": machine.machine_id,
             }
-            yield _pair(
+            yield pair(
                 "Msvm_SettingsDefineState",
                 ManagedElement=ObjectPath(live, tuple(values.items()), NAMESPACE_VIRTUALIZATION),
                 SettingData=self._site.reference(nic),
@@ -193,7 +175,7 @@ class Associations:
             )
 
     def _element_setting(self, element: ObjectPath, settings: ObjectPath) -> Row:
-        return _pair(
+        return pair(
             "Msvm_ElementSettingData",
             ManagedElement=element,
             SettingData=settings,
@@ -214,13 +196,13 @@ class Associations:
     def _components_of(self, settings: Configuration) -> Pairs:
         group = self._site.reference(settings.system)
         for row in settings.resources.values():
-            yield _pair(
+            yield pair(
                 "Msvm_VirtualSystemSettingDataComponent",
                 GroupComponent=group,
                 PartComponent=self._site.reference(row),
             )
         if settings.security is not None:
-            yield _pair(
+            yield pair(
                 "Msvm_VirtualSystemSettingDataComponent",
                 GroupComponent=group,
                 PartComponent=self._site.reference(settings.security),
@@ -255,7 +237,7 @@ class Associations:
             yield self._feature(connection, feature)
 
     def _feature(self, connection: Row, feature: Row) -> Row:
-        return _pair(
+        return pair(
             "Msvm_EthernetPortSettingDataComponent",
             GroupComponent=self._site.reference(connection),
             PartComponent=self._site.reference(feature),
@@ -273,7 +255,7 @@ class Associations:
         """Yield switch settings with the switch's own connections."""
         for switch in self._switches:
             for connection in switch.connections.values():
-                yield _pair(
+                yield pair(
                     "Msvm_VirtualEthernetSwitchSettingDataComponent",
                     GroupComponent=setting_reference(SWITCH_SETTINGS, f"Microsoft:{switch.guid}"),
                     PartComponent=self._site.reference(connection),
@@ -286,7 +268,7 @@ class Associations:
                 guest = str(nic.values["InstanceID"]).replace(
                     "Microsoft:", "Microsoft:GuestNetwork\\", 1
                 )
-                yield _pair(
+                yield pair(
                     "Msvm_SettingDataComponent",
                     GroupComponent=self._site.reference(nic),
                     PartComponent=setting_reference("Msvm_GuestNetworkAdapterConfiguration", guest),
@@ -297,7 +279,7 @@ class Associations:
         for settings in self._configurations():
             if settings.generation == 2:
                 for device in boot_devices(settings):
-                    yield _pair(
+                    yield pair(
                         "Msvm_BootSourceComponent",
                         GroupComponent=self._site.reference(settings.system),
                         PartComponent=self._site.reference(boot_source_row(device)),
@@ -309,7 +291,7 @@ class Associations:
         """Yield machines with each of their checkpoints."""
         for machine in self._machines.everything():
             for checkpoint in machine.checkpoints.values():
-                yield _pair(
+                yield pair(
                     "Msvm_SnapshotOfVirtualSystem",
                     Antecedent=system_reference(machine),
                     Dependent=self._site.reference(checkpoint.settings.system),
@@ -319,7 +301,7 @@ class Associations:
         """Yield machines with the checkpoint they stand on."""
         for machine in self._machines:
             if machine.current_checkpoint:
-                yield _pair(
+                yield pair(
                     "Msvm_MostCurrentSnapshotInBranch",
                     Antecedent=machine_reference(machine.machine_id),
                     Dependent=setting_reference(VSSD, f"Microsoft:{machine.current_checkpoint}"),
@@ -329,7 +311,7 @@ class Associations:
         """Yield checkpoints that were applied last, with their machines."""
         for machine in self._machines:
             if machine.last_applied in machine.checkpoints:
-                yield _pair(
+                yield pair(
                     "Msvm_LastAppliedSnapshot",
                     Antecedent=setting_reference(VSSD, f"Microsoft:{machine.last_applied}"),
                     Dependent=machine_reference(machine.machine_id),
@@ -340,7 +322,7 @@ class Associations:
         for machine in self._machines:
             for checkpoint in machine.checkpoints.values():
                 if checkpoint.parent:
-                    yield _pair(
+                    yield pair(
                         "Msvm_ParentChildSettingData",
                         Antecedent=setting_reference(VSSD, f"Microsoft:{checkpoint.parent}"),
                         Dependent=self._site.reference(checkpoint.settings.system),
@@ -368,7 +350,7 @@ class Associations:
             return
         group = machine_reference(machine.machine_id)
         for row in self._live_rows(machine):
-            yield _pair(
+            yield pair(
                 "Msvm_SystemDevice", GroupComponent=group, PartComponent=device_reference(row)
             )
 
@@ -401,88 +383,20 @@ class Associations:
         for machine in self._systems.running():
             for head in self._systems.video_head(machine):
                 for controller in self._systems.display_controller(machine):
-                    yield _pair(
+                    yield pair(
                         "Msvm_VideoHeadOnController",
                         Antecedent=device_reference(controller),
                         Dependent=device_reference(head),
                     )
 
-    # Cables --------------------------------------------------------------------------------
 
-    def host_endpoints(self) -> Pairs:
-        """Yield ports of switches and of the host with their endpoints."""
-        for cable, port in self._network.cables_with_ports():
-            yield _pair(
-                "Msvm_EthernetDeviceSAPImplementation",
-                Antecedent=device_reference(port),
-                Dependent=named_reference(switch_endpoint(cable)),
-            )
-            if cable.device.class_name in (EXTERNAL_PORT, INTERNAL_PORT, PORT):
-                yield _pair(
-                    "Msvm_EthernetDeviceSAPImplementation",
-                    Antecedent=device_reference(cable.device),
-                    Dependent=named_reference(device_endpoint(cable)),
-                )
-
-    def machine_endpoints(self) -> Pairs:
-        """Yield machines' adapters with their endpoints."""
-        for cable in self._network.cables():
-            if cable.device.class_name not in (EXTERNAL_PORT, INTERNAL_PORT):
-                yield _pair(
-                    "Msvm_DeviceSAPImplementation",
-                    Antecedent=device_reference(cable.device),
-                    Dependent=named_reference(device_endpoint(cable)),
-                )
-
-    def cables(self) -> Pairs:
-        """Yield the two endpoints of each cable."""
-        for cable in self._network.cables():
-            yield _pair(
-                "Msvm_ActiveConnection",
-                Antecedent=named_reference(device_endpoint(cable)),
-                Dependent=named_reference(switch_endpoint(cable)),
-                TrafficType=0,
-                IsUnidirectional=False,
-            )
-
-    # The host ------------------------------------------------------------------------------
-
-    def hosted_services(self) -> Pairs:
-        """Yield the host with its services."""
-        for class_name in self._services.names:
-            yield _pair(
-                "Msvm_HostedService",
-                Antecedent=machine_reference(self._site.name),
-                Dependent=named_reference(self._services.row(class_name)),
-            )
-
-    def hosted_machines(self) -> Pairs:
-        """Yield the host with its machines."""
-        for machine in self._machines:
-            yield _pair(
-                "Msvm_HostedDependency",
-                Antecedent=machine_reference(self._site.name),
-                Dependent=machine_reference(machine.machine_id),
-            )
-
-    def host_processors(self) -> Pairs:
-        """Yield the Windows system with its processors."""
-        system = ObjectPath("Win32_ComputerSystem", (("Name", self._site.name),), NAMESPACE_CIMV2)
-        for row in self._inventory.processors():
-            processor = ObjectPath(
-                "Win32_Processor", (("DeviceID", str(row.values["DeviceID"])),), NAMESPACE_CIMV2
-            )
-            yield _pair(
-                "Win32_ComputerSystemProcessor", GroupComponent=system, PartComponent=processor
-            )
-
-
-def _pair(class_name: str, **values: Value) -> Row:
+def pair(class_name: str, **values: Value) -> Row:
+    """Return an association row."""
     return Row(class_name, values)
 
 
 def _affected(class_name: str, job: Job, path: ObjectPath, effects: list[int]) -> Row:
-    return _pair(
+    return pair(
         class_name,
         AffectedElement=path,
         AffectingElement=setting_reference(job.kind.class_name, job.job_id),

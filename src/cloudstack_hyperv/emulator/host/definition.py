@@ -13,8 +13,6 @@ from collections.abc import Awaitable, Callable
 
 from cloudstack_hyperv.cim import ObjectPath
 from cloudstack_hyperv.cim.constants import (
-    GENERATION_1,
-    GENERATION_2,
     SYSTEM_TYPE_PLANNED,
     ReturnCode,
 )
@@ -29,13 +27,13 @@ from cloudstack_hyperv.emulator.host.arguments import (
 from cloudstack_hyperv.emulator.host.checkpoints import Checkpoints
 from cloudstack_hyperv.emulator.host.configuration import (
     Configuration,
-    new_configuration,
 )
 from cloudstack_hyperv.emulator.host.disk_chains import ChainWork
 from cloudstack_hyperv.emulator.host.disks import HostDisks, os_failure
 from cloudstack_hyperv.emulator.host.editor import Editor
 from cloudstack_hyperv.emulator.host.jobs import JobKind
 from cloudstack_hyperv.emulator.host.machine import Machine, PowerState
+from cloudstack_hyperv.emulator.host.machine_factory import MachineFactory
 from cloudstack_hyperv.emulator.host.machines import Machines
 from cloudstack_hyperv.emulator.host.operation import Operation
 from cloudstack_hyperv.emulator.host.outcome import (
@@ -55,11 +53,8 @@ from cloudstack_hyperv.emulator.host.site import (
 )
 from cloudstack_hyperv.emulator.host.switches import Switches
 from cloudstack_hyperv.emulator.host.system_settings import (
-    AT_DEFINITION,
     changed_checkpoint,
     changed_system,
-    check_name,
-    checked,
 )
 
 DEFINE = JobKind.concrete(1, "Defining Virtual Machine")
@@ -70,8 +65,6 @@ MODIFY_RESOURCES = JobKind.concrete(31, "Modifying Virtual Machine Resources")
 REMOVE = JobKind.concrete(32, "Removing Virtual Machine Resources")
 
 _CONFIGURATION = b"emulated configuration\n"
-_FOLDERS = ("ConfigurationDataRoot", "SnapshotDataRoot", "SwapFileDataRoot", "SuspendDataRoot")
-
 Reply = MethodReply | Awaitable[MethodReply]
 
 
@@ -94,7 +87,7 @@ class Definition:
         self._switches = switches
         self._disks = disks
         self._power = power
-        self._scripts = scripts
+        self._factory = MachineFactory(site, scripts)
         self._checkpoints = checkpoints
         self._chains = chains
 
@@ -134,7 +127,7 @@ class Definition:
         system = instance(call, "SystemSettings") if request else Row(_VSSD, {})
         if system.class_name != _VSSD:
             raise invalid_parameter("SystemSettings is not a Msvm_VirtualSystemSettingData")
-        machine = self._new_machine(system.values)
+        machine = self._factory.new_machine(system.values)
         machine.planned = planned
         if planned:
             machine.settings.set_system(VirtualSystemType=SYSTEM_TYPE_PLANNED)
@@ -162,46 +155,6 @@ class Definition:
                 out={"ResultingSystem": reference_to(machine.machine_id)},
             ),
         )
-
-    def _new_machine(self, wanted: dict[str, Value]) -> Machine:
-        profile = self._site.profile
-        sub_type = text(wanted, "VirtualSystemSubType") or GENERATION_1
-        if sub_type not in (GENERATION_1, GENERATION_2):
-            raise invalid_parameter(f"VirtualSystemSubType {sub_type!r} is unknown")
-        if sub_type == GENERATION_2 and not profile.has_generation_2:
-            raise invalid_parameter("this release has no generation 2")
-        version = text(wanted, "Version") or profile.default_configuration
-        if version not in profile.configurations:
-            raise Refused(ReturnCode.NOT_SUPPORTED, f"configuration version {version}")
-        name = wanted.get("ElementName")
-        if name is None:
-            name = "New Virtual Machine"
-        check_name(name)
-        guid = self._site.dice.guid()
-        settings = new_configuration(self._site, guid, str(name), sub_type, version)
-        self._apply_system(settings, wanted)
-        script = self._scripts.for_name(str(name))
-        now = self._site.timeline.now()
-        return Machine(guid, settings, now, state_changed=now, config_changed=now, script=script)
-
-    def _apply_system(self, settings: Configuration, wanted: dict[str, Value]) -> None:
-        chosen: dict[str, Value] = {}
-        for name, value in wanted.items():
-            if value is None or name == "ElementName":
-                continue
-            if name in _FOLDERS:
-                chosen[name] = value
-            elif name not in AT_DEFINITION:
-                if name not in settings.system.values and name not in _SETTABLE:
-                    raise invalid_parameter(f"{name} cannot be set")
-                chosen[name] = checked(self._site, settings, name, value)
-        if "ConfigurationDataRoot" in chosen:
-            for folder in _FOLDERS[1:]:
-                chosen.setdefault(folder, chosen["ConfigurationDataRoot"])
-            chosen["LogDataRoot"] = chosen["ConfigurationDataRoot"]
-            if "GuestStateDataRoot" in settings.system.values:
-                chosen["GuestStateDataRoot"] = chosen["ConfigurationDataRoot"]
-        settings.set_system(**chosen)
 
     def make_folders(self, settings: Configuration) -> None:
         """Make the configuration's folders, as VMMS does, and its file; raises JobFailed."""
@@ -452,7 +405,6 @@ class Definition:
 
 _VSSD = "Msvm_VirtualSystemSettingData"
 _NO_START = 2
-_SETTABLE = frozenset({"Notes", "HighMmioGapBase", "EnableHibernation", "TurnOffOnGuestRestart"})
 
 
 def _key(row: Row) -> str:

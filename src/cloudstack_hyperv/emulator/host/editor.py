@@ -18,6 +18,7 @@ from cloudstack_hyperv.cim import ObjectPath
 from cloudstack_hyperv.cim.constants import ResourceSubType, ResourceType
 from cloudstack_hyperv.emulator.cim.provider import CimFault, Row, Value, WmiCode
 from cloudstack_hyperv.emulator.host import catalogue
+from cloudstack_hyperv.emulator.host.boot_sources import order_boot_sources
 from cloudstack_hyperv.emulator.host.catalogue import (
     ResourceKind,
     When,
@@ -39,13 +40,13 @@ from cloudstack_hyperv.emulator.host.outcome import (
 )
 from cloudstack_hyperv.emulator.host.profiles import configuration_at_least
 from cloudstack_hyperv.emulator.host.quantities import check_memory, check_processor
+from cloudstack_hyperv.emulator.host.sameness import same_value
 from cloudstack_hyperv.emulator.host.site import Site, instance_id_of, parse_path, strings, text
 from cloudstack_hyperv.emulator.host.switches import Switches
 
 _MAC = re.compile(r"[0-9A-Fa-f]{12}")
 _IDENTITY = frozenset({"InstanceID"})
 _PLACE = frozenset({"Parent", "AddressOnParent"})
-_DISK_DRIVES = (ResourceSubType.DISK_DRIVE, ResourceSubType.PHYSICAL_DISK_DRIVE)
 _MEDIUM_DRIVES = {
     ResourceSubType.VIRTUAL_HARD_DISK: ResourceSubType.DISK_DRIVE,
     ResourceSubType.VIRTUAL_DVD_DISK: ResourceSubType.DVD_DRIVE,
@@ -417,44 +418,6 @@ class Editor:
         self.draft.resources.pop(instance_id, None)
         for feature in self.draft.features_of(instance_id):
             self.draft.features.pop(str(feature.values["InstanceID"]).upper())
-
-
-def order_boot_sources(site: Site, settings: Configuration) -> None:
-    """Keep BootSourceOrder in step with the devices: old order first, new ones behind."""
-    existing = [boot_source_path(site, row) for row in boot_devices(settings)]
-    kept = [p for p in strings(settings.system.values, "BootSourceOrder") if p in existing]
-    order = kept + [path for path in existing if path not in kept]
-    if order != strings(settings.system.values, "BootSourceOrder"):
-        settings.set_system(BootSourceOrder=order)
-
-
-def boot_devices(settings: Configuration) -> list[Row]:
-    """Return the devices that a generation 2 machine can boot from."""
-    return [
-        row
-        for row in settings.resources.values()
-        if row.values.get("ResourceSubType") in (*_DISK_DRIVES, ResourceSubType.DVD_DRIVE)
-        or row.class_name == catalogue.NIC
-    ]
-
-
-def boot_source_path(site: Site, device: Row) -> str:
-    """Return the path of a device's boot source."""
-    return site.path_text(
-        "Msvm_BootSourceSettingData", InstanceID=f"{device.values['InstanceID']}\\B"
-    )
-
-
-def same_value(current: Value, wanted: Value) -> bool:
-    """Whether a property that a client sent back is what it was."""
-    if isinstance(current, str) and isinstance(wanted, str):
-        return current.lower() == wanted.lower()
-    if isinstance(wanted, list | tuple):
-        mine = list(current) if isinstance(current, list | tuple) else []
-        return [str(item).lower() for item in mine] == [str(item).lower() for item in wanted]
-    if current is None and wanted == "":
-        return True
-    return bool(current == wanted)
 
 
 def _only_path(row: Row) -> str:

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 
 from cloudstack_hyperv.cim.constants import FEATURE_IDS, ReturnCode
 from cloudstack_hyperv.emulator.cim.provider import CimFault, Row, Value
-from cloudstack_hyperv.emulator.host.editor import same_value
 from cloudstack_hyperv.emulator.host.outcome import Refused, invalid_parameter
 from cloudstack_hyperv.emulator.host.profiles import ReleaseProfile
+from cloudstack_hyperv.emulator.host.sameness import same_value
 from cloudstack_hyperv.emulator.host.site import number, text
 
 Values = dict[str, Value]

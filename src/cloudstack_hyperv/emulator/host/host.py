@@ -300,9 +300,9 @@ class EmulatedHost:
             network,
             self.services,
         ).register(self.table)
-        HostAssociations(
-            self.site, self.machines, network, self.services, self.inventory
-        ).register(self.table)
+        HostAssociations(self.site, self.machines, network, self.services, self.inventory).register(
+            self.table
+        )
         self.table.serve(
             MOUNTED, self.images.mounted, methods={"DetachVirtualHardDisk": self.images.detach}
         )

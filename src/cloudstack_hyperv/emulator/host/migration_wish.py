@@ -15,11 +15,11 @@ from cloudstack_hyperv.emulator.cim.provider import MethodCall, Row, Value
 from cloudstack_hyperv.emulator.host import catalogue
 from cloudstack_hyperv.emulator.host.arguments import instance, instances, optional_instance
 from cloudstack_hyperv.emulator.host.configuration import VSSD
-from cloudstack_hyperv.emulator.host.editor import same_value
 from cloudstack_hyperv.emulator.host.machine import Machine
 from cloudstack_hyperv.emulator.host.migration_settings import MIGRATION_SETTINGS
 from cloudstack_hyperv.emulator.host.outcome import Refused, invalid_parameter
 from cloudstack_hyperv.emulator.host.relocation import FOLDERS
+from cloudstack_hyperv.emulator.host.sameness import same_value
 from cloudstack_hyperv.emulator.host.site import parse_path, strings, text
 
 VIRTUAL_SYSTEM = 32768

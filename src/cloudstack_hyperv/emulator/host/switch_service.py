@@ -19,12 +19,12 @@ from cloudstack_hyperv.emulator.host.arguments import (
     references,
 )
 from cloudstack_hyperv.emulator.host.config import SwitchKind
-from cloudstack_hyperv.emulator.host.editor import same_value
 from cloudstack_hyperv.emulator.host.features import add_feature, change_feature, feature_kind
 from cloudstack_hyperv.emulator.host.jobs import JobKind
 from cloudstack_hyperv.emulator.host.machines import Machines
 from cloudstack_hyperv.emulator.host.operation import Operation
 from cloudstack_hyperv.emulator.host.outcome import Refused, invalid_parameter
+from cloudstack_hyperv.emulator.host.sameness import same_value
 from cloudstack_hyperv.emulator.host.site import Site, instance_id_of, number, text
 from cloudstack_hyperv.emulator.host.switches import SWITCH_SETTINGS, Switch, Switches
 from cloudstack_hyperv.emulator.host.system_settings import check_name

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from cloudstack_hyperv.cim.constants import ResourceSubType
 from cloudstack_hyperv.emulator.cim.provider import Row, Value
 from cloudstack_hyperv.emulator.host import catalogue
+from cloudstack_hyperv.emulator.host.boot_sources import boot_devices
 from cloudstack_hyperv.emulator.host.clock import NEVER
-from cloudstack_hyperv.emulator.host.editor import boot_devices
 from cloudstack_hyperv.emulator.host.kvp import KeyValueExchange
 from cloudstack_hyperv.emulator.host.machine import Machine, PowerState
 from cloudstack_hyperv.emulator.host.machines import Machines

@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 
 from cloudstack_hyperv.emulator.cim.provider import Row, Value
+from cloudstack_hyperv.emulator.host.boot_sources import boot_devices, boot_source_path
 from cloudstack_hyperv.emulator.host.catalogue import ALWAYS, OFF, When
 from cloudstack_hyperv.emulator.host.configuration import SECURE_BOOT_TEMPLATES, Configuration
-from cloudstack_hyperv.emulator.host.editor import boot_devices, boot_source_path, same_value
 from cloudstack_hyperv.emulator.host.outcome import invalid_parameter, invalid_state
+from cloudstack_hyperv.emulator.host.sameness import same_value
 from cloudstack_hyperv.emulator.host.site import Site, instance_id_of, parse_path
 
 LONGEST_NAME = 100
