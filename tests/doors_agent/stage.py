@@ -40,6 +40,13 @@ class PlayedResource(Resource):
     states: dict[str, str] | None = None
     """What the host reports, if not what the emulated host says."""
 
+    startup_error: Exception | None = None
+
+    async def startup(self, body: bytes) -> bytes:
+        if self.startup_error is not None:
+            raise self.startup_error
+        return await Resource.startup(self, body)
+
     async def vm_state_report(self) -> dict[str, str]:
         return self.states if self.states is not None else await Resource.vm_state_report(self)
 

@@ -204,7 +204,7 @@ async def test_a_host_that_cannot_be_reached_is_not_offered(
     await emulated_host.server.stop(grace_s=0)
     with structlog.testing.capture_logs() as logs:
         async with staged(host_context, authority, server, tmp_path):
-            await until(lambda: "cannot be started up" in str(logs))
+            await until(lambda: "host is not ready" in str(logs))
     assert server.accepted == 0
 
 
@@ -230,3 +230,16 @@ async def test_a_guid_is_made_from_the_address_when_none_is_given(
     async with staged(host_context, authority, server, tmp_path, hosts=hosts) as stage:
         startup = await (await stage.connection()).receive()
     assert startup.contents[0]["guid"] == f"{name_based_uuid(HOST_ADDRESS)}-HypervResource"
+
+
+async def test_a_bug_at_startup_is_logged_with_its_trace_and_tried_again(
+    host_context: HostContext, authority: Authority, server: ManagementServer, tmp_path: Path
+) -> None:
+    with structlog.testing.capture_logs() as logs:
+        async with staged(host_context, authority, server, tmp_path) as stage:
+            # Before the agent's first step: there was no await yet.
+            stage.resource.startup_error = ZeroDivisionError("planted")
+            await until(lambda: "internal error at Startup: ZeroDivisionError" in str(logs))
+            stage.resource.startup_error = None
+            await stage.admitted()
+    assert any(entry.get("exc_info") for entry in logs)

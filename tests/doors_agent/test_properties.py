@@ -99,7 +99,9 @@ def test_no_value_in_repr() -> None:
 
 @given(
     st.dictionaries(
-        st.text(st.characters(codec="utf-8"), min_size=1), st.text(st.characters(codec="utf-8"))
+        st.text(st.characters(codec="utf-8"), min_size=1, max_size=12),
+        st.text(st.characters(codec="utf-8"), max_size=20),
+        max_size=5,
     )
 )
 def test_anything_written_is_read_again(values: dict[str, str]) -> None:

@@ -17,7 +17,7 @@ from cloudstack_hyperv.doors.agent.outcome import Lost, Moved, Outcome, Refused,
 from cloudstack_hyperv.doors.agent.parts import AgentParts
 from cloudstack_hyperv.doors.agent.refusal import meaning
 from cloudstack_hyperv.doors.agent.session import Session
-from cloudstack_hyperv.doors.agent.startup import startup_commands
+from cloudstack_hyperv.doors.agent.startup import HostNotReady, startup_commands
 from cloudstack_hyperv.link import LinkFailed, LinkLost, connect_link
 from cloudstack_hyperv.messages import Answer, Command
 from cloudstack_hyperv.wire import Backoff, StartupPatience
@@ -103,8 +103,11 @@ class HostAgent:
                 servers=parts.choice.listed,
                 transferred=move is not None and move.transferred,
             )
-        except Exception as error:  # noqa: BLE001 - whatever keeps the host from answering: try again
-            return Lost(f"the Hyper-V host cannot be started up: {error or type(error).__name__}")
+        except HostNotReady as error:
+            return Lost(f"the Hyper-V host is not ready: {error}")
+        except Exception as error:
+            log.exception("Startup failed in a way that nothing declares")
+            return Lost(f"internal error at Startup: {type(error).__name__}")
         server = move.server if move is not None else parts.choice.next()
         if self._stop.is_set():
             return Lost("stopped")

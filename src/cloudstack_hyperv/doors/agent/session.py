@@ -20,7 +20,7 @@ from cloudstack_hyperv.doors.agent.moving import Moving
 from cloudstack_hyperv.doors.agent.outcome import Lost, Outcome, Refused, Retired
 from cloudstack_hyperv.doors.agent.parts import AgentParts
 from cloudstack_hyperv.doors.agent.pinging import Pinging
-from cloudstack_hyperv.doors.agent.startup import startup_commands
+from cloudstack_hyperv.doors.agent.startup import HostNotReady, startup_commands
 from cloudstack_hyperv.link import Link, LinkLost
 from cloudstack_hyperv.messages import Answer, Command, UnsupportedAnswer, failure_answer
 from cloudstack_hyperv.messages.commands.host import (
@@ -310,8 +310,8 @@ class Session:
                 servers=self._parts.choice.listed,
                 transferred=False,
             )
-        except Exception as error:  # noqa: BLE001 - the next ping's answer asks again
-            log.warning("the host cannot be started up again", reason=str(error))
+        except HostNotReady as error:  # the answer to the next ping asks again
+            log.warning("the host is not ready to be started up again", reason=str(error))
         else:
             await self._link.send(self._conversation.startup(commands).data)
             log.info("startup sent again, as the management server asked")

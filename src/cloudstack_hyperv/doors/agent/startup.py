@@ -14,14 +14,27 @@ from cloudstack_hyperv.doors.agent.configuration import (
     AgentConfiguration,
     name_based_uuid,
 )
-from cloudstack_hyperv.messages import Command, copy_with, decode_commands, encode_commands
+from cloudstack_hyperv.hypervisor.errors import HypervisorError
+from cloudstack_hyperv.messages import (
+    Command,
+    MessageError,
+    copy_with,
+    decode_commands,
+    encode_commands,
+)
 from cloudstack_hyperv.messages.commands.startup import StartupCommand, StartupRoutingCommand
 from cloudstack_hyperv.messages.enums import HostType
+from cloudstack_hyperv.resource.errors import CommandRefused
 from cloudstack_hyperv.resource.resource import Resource
+from cloudstack_hyperv.storage.host_files import HostFileError
 from cloudstack_hyperv.wire import ServerList
 
 ARCHITECTURE: Final = "x86_64"
 _ROUTER_STRATEGY: Final = "com.cloud.network.Networks.RouterPrivateIpStrategy"
+
+
+class HostNotReady(Exception):
+    """The Hyper-V host does not say what Startup needs; the text tells why."""
 
 
 def startup_wish(configuration: AgentConfiguration) -> StartupRoutingCommand:
@@ -55,12 +68,17 @@ async def startup_commands(
     servers: ServerList,
     transferred: bool,
 ) -> list[Command]:
-    """Ask the host and return the commands of the Startup request; raises what the resource does.
+    """Ask the host and return the commands of the Startup request; raises HostNotReady.
 
     `transferred` makes the server skip the listeners that cost most: the host only moves over.
     """
     wish = startup_wish(configuration)
-    completed = decode_commands(await resource.startup(encode_commands([wish])))
+    try:
+        completed = decode_commands(await resource.startup(encode_commands([wish])))
+    except TimeoutError as error:
+        raise HostNotReady("its data did not come in time") from error
+    except (CommandRefused, HypervisorError, HostFileError, MessageError) as error:
+        raise HostNotReady(str(error)) from error
     commands: list[Command] = []
     for index, command in enumerate(completed):
         if not isinstance(command, StartupCommand):
