@@ -40,7 +40,15 @@ POOL = r"C:\pool"
 """Folder of the local primary storage pool on the host."""
 SECONDARY_URL = "cifs://10.1.1.5/secondary"
 QUICK = Timings(
-    start=0.01, turn_off=0.01, save=0.01, pause=0.01, configure=0.005, destroy=0.01, image=0.01
+    start=0.01,
+    turn_off=0.01,
+    save=0.01,
+    pause=0.01,
+    configure=0.005,
+    destroy=0.01,
+    checkpoint=0.01,
+    merge=0.05,
+    image=0.01,
 )
 
 

@@ -224,6 +224,35 @@ class Stage:
         """Names of all VMs on the host."""
         return sorted(machine.element_name for machine in await self.directory.list_all())
 
+    async def live_file(self, stem: str = ROOT, name: str = NAME) -> str:
+        """Return the file that the VM writes to where CloudStack says `stem`."""
+        files = [file for file in (await self.drives(name)).values() if file and stem in file]
+        assert len(files) == 1
+        return files[0]
+
+    async def write_guest(self, text: bytes, stem: str = ROOT, name: str = NAME) -> None:
+        """Write to a disk as the guest does."""
+        file = await self.live_file(stem, name)
+        machine = await self.machine(name)
+        assert machine is not None
+        disks = self.emulation.host.disks
+        with disks.opened(file, machine.guid, writable=True) as disk:
+            disk.write(2**20, text.ljust(16, b"\0"))
+
+    async def read_guest(self, stem: str = ROOT, name: str = NAME) -> bytes:
+        """Read what the guest reads."""
+        file = await self.live_file(stem, name)
+        return self.read_disk(file)
+
+    def read_disk(self, file: str) -> bytes:
+        """Read what `write_guest` wrote."""
+        with self.emulation.host.disks.opened(file, "test") as disk:
+            return disk.read(2**20, 16).rstrip(b"\0")
+
+    def branches(self) -> list[str]:
+        """Names of the checkpoints' disks in the pool."""
+        return sorted(p.name for p in self.emulation.path(POOL).iterdir() if ".avhd" in p.suffix)
+
     async def settle(self, name: str, state: int, seconds: float = 5.0) -> None:
         """Wait until a VM has a state."""
         async with asyncio.timeout(seconds):

@@ -36,12 +36,20 @@ from cloudstack_hyperv.messages import encode_commands
 from cloudstack_hyperv.messages.answers.vm import StartAnswer
 from cloudstack_hyperv.messages.commands.host import CheckNetworkCommand
 from cloudstack_hyperv.messages.commands.startup import StartupRoutingCommand
+from cloudstack_hyperv.messages.objects.storage import VolumeObjectTO
 from cloudstack_hyperv.messages.objects.vm import DiskTO
 from cloudstack_hyperv.resource.known_switches import known_switches
 from cloudstack_hyperv.wsman.api import Instance
 from cloudstack_hyperv.wsman.protocol.wql import Select, starts_with
 
 pytestmark = pytest.mark.usefixtures("emulated_host")
+
+
+def encrypted() -> DiskTO:
+    disk = volume(ROOT, "ROOT", 0)
+    assert isinstance(disk.data, VolumeObjectTO)
+    disk.data.encrypt_format = "LUKS"
+    return disk
 
 
 async def settings_of(stage: Stage, name: str = NAME) -> Instance:
@@ -101,7 +109,7 @@ async def test_start_command_stays_within_its_budget(stage: Stage) -> None:
     An agent that was restarted, and has not seen a Startup yet, asks for release and switches.
     """
     await stage.done(start_command())
-    assert stage.round_trips == 13
+    assert stage.round_trips == 12
     await stage.done(stop_command())
     stage.resource.context.memory.values.clear()
     startup = StartupRoutingCommand(
@@ -262,6 +270,52 @@ async def test_start_command_sets_memory_and_processor(stage: Stage) -> None:
     assert values == [2, 25_000, 200]
 
 
+async def test_start_command_limits_a_disk_by_operations_of_8_kib(stage: Stage) -> None:
+    """Hyper-V counts reading and writing together."""
+    root, data_disk = volume(ROOT, "ROOT", 0), volume(DATA, "DATADISK", 1)
+    assert isinstance(root.data, VolumeObjectTO)
+    root.data.iops_read_rate, root.data.iops_write_rate = 300, 200
+    await stage.done(start_command(disks=[root, data_disk]))
+    limits = {
+        d.medium.file: d.medium.iops_limit for d in (await stage.devices()).drives if d.medium
+    }
+    assert limits == {f"{POOL}\\{ROOT}.vhdx": 500, f"{POOL}\\{DATA}.vhdx": None}
+
+
+async def test_start_command_without_disk_limits_where_the_release_has_none(
+    tmp_path: Path,
+) -> None:
+    root = volume(ROOT, "ROOT", 0)
+    assert isinstance(root.data, VolumeObjectTO)
+    root.data.iops_read_rate, root.data.iops_write_rate = 300, 200
+    async with staged(tmp_path, release="2012") as stage:
+        await stage.done(start_command(disks=[root]))
+
+
+async def test_start_command_with_nested_virtualisation(tmp_path: Path, stage: Stage) -> None:
+    details = {"nestedVirtualizationFlag": "true", "hyperv.processor.compatibility": "true"}
+    await stage.done(start_command(min_ram=512 * 2**20, max_ram=2**30, details=details))
+    [processor] = await rows_of(stage, "Msvm_ProcessorSettingData")
+    assert processor.boolean("ExposeVirtualizationExtensions") is True
+    assert processor.boolean("LimitProcessorFeatures") is True
+    [memory] = await rows_of(stage, "Msvm_MemorySettingData")
+    assert memory.boolean("DynamicMemoryEnabled") is False
+    assert memory.uint("VirtualQuantity") == 1024
+    async with staged(tmp_path / "old", release="2012r2") as old:
+        assert "2016" in await old.refused(start_command(details=details))
+        assert await old.all_names() == []
+
+
+async def test_start_command_takes_the_firmware_from_the_details(stage: Stage) -> None:
+    details = {"UEFI": "SECURE", "hyperv.secureboot.template": "windows"}
+    await stage.done(start_command(details=details))
+    settings = await settings_of(stage)
+    assert settings.string("VirtualSystemSubType") == "Microsoft:Hyper-V:SubType:2"
+    assert settings.boolean("SecureBootEnabled") is True
+    template = settings.string("SecureBootTemplateId") or ""
+    assert template.lower() == "1734c6e8-3154-4dda-ba5f-a874cc483422"
+
+
 async def test_start_command_limits_a_cpu_by_the_hosts_speed(stage: Stage) -> None:
     await stage.done(start_command(limit_cpu_use=True, max_speed=1200))
     [processor] = await rows_of(stage, "Msvm_ProcessorSettingData")
@@ -305,6 +359,11 @@ async def test_start_command_of_a_router_pads_its_nics_and_hands_over_boot_argum
         ({"cpus": 0}, "processors"),
         ({"boot_args": "x=" + "y" * 5000}, "data exchange"),
         ({"enter_hardware_setup": True}, "firmware"),
+        ({"details": {"virtual.tpm.model": "tpm-crb"}}, "TPM"),
+        ({"details": {"hyperv.shielded": "true"}}, "shielded"),
+        ({"details": {"UEFI": "YES"}}, "LEGACY or SECURE"),
+        ({"details": {"hyperv.secureboot.template": "mine"}}, "uefi-ca"),
+        ({"disks": [encrypted()]}, "encrypted"),
     ],
 )
 async def test_start_command_finds_what_is_wrong_before_it_changes_the_host(

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cloudstack_hyperv.cim import ObjectPath
 from cloudstack_hyperv.hypervisor import settings_data as data
 from cloudstack_hyperv.hypervisor.devices import Adapter, read_devices
 from cloudstack_hyperv.hypervisor.errors import HypervisorError
@@ -106,8 +107,35 @@ async def reconnect_adapter(
         await change_vlan(client, connection.path, state.vlan_setting, vlan, what)
         if connected and (moves or not state.connected):
             undo.commit()
-            await _set(client, state, connected=True, switch=switch if moves else None, what=what)
+            path = switch.path if switch is not None and moves else None
+            await _set(client, state, connected=True, switch=path, what=what)
         undo.commit()
+
+
+async def restore_network(
+    client: CimClient, state: AdapterState, wanted: AdapterState | None, what: str
+) -> None:
+    """Put a NIC on the network that it was on; None: on none, its cable is pulled.
+
+    Going back to a checkpoint brings back the NICs' networks of that time, which are other
+    tenants' by now for all that anybody knows.
+    """
+    connection = state.adapter.connection
+    if connection is None:
+        return
+    before = wanted.adapter.connection if wanted is not None else None
+    if wanted is None or before is None:
+        if state.connected:
+            await _set(client, state, connected=False, switch=None, what=what)
+        return
+    same_switch = (connection.switch or "").casefold() == (before.switch or "").casefold()
+    if same_switch and state.vlan == wanted.vlan and connection.enabled == before.enabled:
+        return
+    if state.connected:
+        await _set(client, state, connected=False, switch=None, what=what)
+    await change_vlan(client, connection.path, state.vlan_setting, wanted.vlan, what)
+    switch = None if same_switch or before.switch is None else ObjectPath.parse(before.switch)
+    await _set(client, state, connected=before.enabled, switch=switch, what=what)
 
 
 async def _set(
@@ -115,7 +143,7 @@ async def _set(
     state: AdapterState,
     *,
     connected: bool,
-    switch: VirtualSwitch | None,
+    switch: ObjectPath | None,
     what: str,
 ) -> None:
     connection = state.adapter.connection
@@ -124,7 +152,7 @@ async def _set(
     change = data.changed_connection(
         connection.path.key("InstanceID") or "",
         connected=connected,
-        switch=None if switch is None else switch.path,
+        switch=switch,
     )
     await call(
         client,

@@ -16,7 +16,7 @@ InstanceID patterns as hosts show them (go-wsman test data).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -44,10 +44,13 @@ from cloudstack_hyperv.hypervisor.plan import (
     AddDevices,
     DefineSystem,
     Device,
+    LimitDisk,
     OfferGuestData,
     OrderBoot,
     Plan,
     PowerOn,
+    RemoveDevices,
+    RenewSystem,
     SetPortFeatures,
     SizeSystem,
     Step,
@@ -117,12 +120,54 @@ async def apply(plan: Plan, directory: MachineDirectory) -> str:
     return construction.guid
 
 
+async def apply_to_kept(
+    plan: Plan, directory: MachineDirectory, guid: str, present: Mapping[str, ObjectPath]
+) -> None:
+    """Carry out a plan for a VM that exists and is off; `present` are its devices by key.
+
+    If a step fails the VM is off again and stays: its definition holds checkpoints.  What was
+    changed by then is brought to shape by the next start.
+    """
+    construction = _Construction(directory, plan, guid, paths=dict(present))
+    name = plan.wish.name
+    async with UndoStack() as undo:
+        undo.push(f"turn off VM {name}", lambda: power.turn_off(directory.client, guid, name))
+        for step in plan.steps:
+            log.debug("step", step=str(step))
+            await _carry_out(step, construction)
+        undo.commit()
+
+
 async def _carry_out(step: Step, it: _Construction) -> None:
     match step:
         case DefineSystem():
             await _define(step, it)
         case SizeSystem():
             await _size(step, it)
+        case RenewSystem():
+            await call(
+                it.client,
+                MANAGEMENT_SERVICE,
+                "ModifySystemSettings",
+                {"SystemSettings": data.changed_system(f"Microsoft:{it.guid}", step.properties)},
+                what=str(step),
+            )
+        case RemoveDevices():
+            await call(
+                it.client,
+                MANAGEMENT_SERVICE,
+                "RemoveResourceSettings",
+                {"ResourceSettings": list(step.paths)},
+                what=f"{step} of VM {it.name}",
+            )
+        case LimitDisk():
+            await call(
+                it.client,
+                MANAGEMENT_SERVICE,
+                "ModifyResourceSettings",
+                {"ResourceSettings": [step.medium]},
+                what=f"{step} of VM {it.name}",
+            )
         case AddDevices():
             await _add_devices(step, it)
         case SetPortFeatures():

@@ -40,6 +40,8 @@ class Medium:
     path: ObjectPath
     file: str
     """Windows path; after a checkpoint that of the differencing disk (.avhdx)."""
+    iops_limit: int | None = None
+    """Operations of 8 KiB a second; None for no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +202,9 @@ def _drive(
         path,
         kind,
         DriveAddress(controller.bus, controller.number, slot),
-        Medium(row_path(medium), file) if medium and file else None,
+        Medium(row_path(medium), file, medium.uint("IOPSLimit") or None)
+        if medium and file
+        else None,
     )
 
 

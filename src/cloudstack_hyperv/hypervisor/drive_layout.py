@@ -51,6 +51,7 @@ class DiskRequest:
     sequence: int | None
     """diskSeq."""
     file: str | None
+    iops_limit: int | None = None
 
 
 def lay_out(generation: int, requests: Iterable[DiskRequest]) -> tuple[DriveWish, ...]:
@@ -69,7 +70,7 @@ def lay_out(generation: int, requests: Iterable[DiskRequest]) -> tuple[DriveWish
         if request.kind is DriveKind.DISK and request.file in files:
             raise ImpossibleLayout(f"the VM has the disk {request.file} twice")
         files.add(request.file)
-        drives[address] = DriveWish(address, request.kind, request.file)
+        drives[address] = DriveWish(address, request.kind, request.file, request.iops_limit)
 
     dvds = sorted((request for request in wanted if request.kind is DriveKind.DVD), key=_dvd_order)
     for number, request in enumerate(dvds):

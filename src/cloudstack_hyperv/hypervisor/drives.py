@@ -31,7 +31,7 @@ from cloudstack_hyperv.hypervisor.jobs import call
 from cloudstack_hyperv.hypervisor.machines import MANAGEMENT_SERVICE, Machine
 from cloudstack_hyperv.hypervisor.undo import UndoStack
 from cloudstack_hyperv.hypervisor.wish import Bus, DriveAddress, DriveKind
-from cloudstack_hyperv.storage.windows_paths import folded, same_path
+from cloudstack_hyperv.storage.windows_paths import folded, same_path, split_extension
 from cloudstack_hyperv.wsman.api import CimClient, EmbeddedInstance
 
 _CHECKPOINT_SUFFIX = re.compile(r"_[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z", re.IGNORECASE)
@@ -41,17 +41,37 @@ class NoPlaceForDrive(HypervisorError):
     """The wanted place is taken, or the VM cannot have a drive there now."""
 
 
-async def attach_disk(client: CimClient, machine: Machine, file: str, sequence: int | None) -> int:
+async def attach_disk(
+    client: CimClient,
+    machine: Machine,
+    file: str,
+    sequence: int | None,
+    iops_limit: int | None = None,
+    frozen_by: str | None = None,
+) -> int:
     """Attach a disk and return its diskSeq; four round trips.
 
     A disk that the VM has already stays where it is.  Without a diskSeq the lowest free one is
-    taken.  Undone if it fails half-way.
+    taken.  A VM with checkpoints gets no disk: going back to one would silently lose it; and no VM
+    gets one that checkpoints of another VM stand on (`frozen_by` names their file).  Undone if it
+    fails half-way.
     """
     name = machine.cloudstack_name
     devices = await read_devices(client, machine.guid, name)
-    present = _drive_with(devices, DriveKind.DISK, file)
+    present = drive_with(devices, DriveKind.DISK, file)
     if present is not None:
         return sequence_of(present.address)
+    if frozen_by is not None:
+        raise WrongState(
+            f"attach {file} to VM {name}: checkpoints of another VM stand on it ({frozen_by}); "
+            "delete the VM snapshots first"
+        )
+    frozen = next((d.medium.file for d in devices.drives if d.medium and _is_branch(d)), None)
+    if frozen is not None:
+        raise WrongState(
+            f"attach {file} to VM {name}: the VM has VM snapshots ({frozen} is in use) and going "
+            "back to one would lose the disk; delete the snapshots first"
+        )
     try:
         if sequence is None:
             sequence = free_sequence(devices.generation, (d.address for d in devices.drives))
@@ -69,7 +89,8 @@ async def attach_disk(client: CimClient, machine: Machine, file: str, sequence: 
         else:
             content = drive.medium.file if drive.medium else f"a {drive.kind} drive"
             raise NoPlaceForDrive(f"{what}: {content} is there")
-        await _add(client, machine, data.parented(data.medium(DriveKind.DISK, file), path), what)
+        medium = data.medium(DriveKind.DISK, file, iops_limit)
+        await _add(client, machine, data.parented(medium, path), what)
         undo.commit()
     return sequence
 
@@ -82,7 +103,7 @@ async def detach_disk(client: CimClient, machine: Machine, file: str, sequence: 
     name = machine.cloudstack_name
     what = f"detach {file} from VM {name}"
     devices = await read_devices(client, machine.guid, name)
-    drive = _drive_with(devices, DriveKind.DISK, file)
+    drive = drive_with(devices, DriveKind.DISK, file)
     if drive is not None and drive.medium is not None:
         if not same_path(drive.medium.file, file):
             raise WrongState(
@@ -143,7 +164,7 @@ async def eject_iso(client: CimClient, machine: Machine, file: str | None, numbe
     name = machine.cloudstack_name
     devices = await read_devices(client, machine.guid, name)
     if file is not None:
-        drive = _drive_with(devices, DriveKind.DVD, file)
+        drive = drive_with(devices, DriveKind.DVD, file)
     else:
         drive = devices.drive_at(dvd_address(devices.generation, number))
     if drive is None or drive.medium is None:
@@ -169,11 +190,30 @@ def same_disk(attached: str, file: str) -> bool:
     )
 
 
-def _drive_with(devices: Devices, kind: DriveKind, file: str) -> Drive | None:
+def is_branch_of(name: str, stem: str) -> bool:
+    """Whether a file name is that of a checkpoint's differencing disk over `<stem>.vhd(x)`."""
+    base, dot, extension = folded(name).rpartition(".")
+    return (
+        bool(dot)
+        and extension in {"AVHDX", "AVHD"}
+        and _CHECKPOINT_SUFFIX.search(base) is not None
+        and _CHECKPOINT_SUFFIX.sub("", base) == folded(stem)
+    )
+
+
+def drive_with(devices: Devices, kind: DriveKind, file: str) -> Drive | None:
+    """Return the drive that holds a file, directly or under a checkpoint."""
     for drive in devices.drives:
         if drive.kind is kind and drive.medium is not None and same_disk(drive.medium.file, file):
             return drive
     return None
+
+
+def _is_branch(drive: Drive) -> bool:
+    return drive.medium is not None and split_extension(drive.medium.file)[1] in (
+        ".avhdx",
+        ".avhd",
+    )
 
 
 async def _add_drive(

@@ -22,9 +22,19 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from cloudstack_hyperv.cim import ObjectPath, Uint32
-from cloudstack_hyperv.cim.constants import SYSTEM_TYPE_REALIZED, ReturnCode, SummaryField
+from cloudstack_hyperv.cim.constants import (
+    SYSTEM_TYPE_REALIZED,
+    EnabledState,
+    ReturnCode,
+    SummaryField,
+)
 from cloudstack_hyperv.hypervisor.errors import HypervisorError, MethodFailed, NotOurs, translated
-from cloudstack_hyperv.hypervisor.ownership import Ownership, is_instance_name, read_ownership
+from cloudstack_hyperv.hypervisor.ownership import (
+    Ownership,
+    is_instance_name,
+    is_kept,
+    read_ownership,
+)
 from cloudstack_hyperv.wsman import errors as wsman
 from cloudstack_hyperv.wsman.api import CimClient, Instance
 from cloudstack_hyperv.wsman.protocol.wql import Select, all_of, equals
@@ -59,6 +69,8 @@ class Machine:
     """HealthState; 25 is critical."""
     other_state: str | None = None
     """OtherEnabledState: what the state is while EnabledState is 1 (other)."""
+    notes: str = ""
+    """The whole Notes, an operator's text included."""
 
     @property
     def path(self) -> ObjectPath:
@@ -74,6 +86,15 @@ class Machine:
     def cloudstack_name(self) -> str:
         """The name CloudStack knows it by: that in the mark, whatever an operator renamed it to."""
         return self.ownership.name if self.ownership else self.element_name
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether CloudStack stopped it and its definition stays for its checkpoints only."""
+        return (
+            self.ownership is not None
+            and self.state == EnabledState.DISABLED
+            and is_kept(self.notes)
+        )
 
     def goes_by(self, name: str) -> bool:
         """Whether this VM is meant by CloudStack's instance name."""
@@ -251,6 +272,7 @@ def _machine(row: Instance) -> Machine:
         ownership=read_ownership(row.string("Notes")),
         health=row.uint("HealthState"),
         other_state=row.string("OtherEnabledState"),
+        notes=row.string("Notes") or "",
     )
 
 

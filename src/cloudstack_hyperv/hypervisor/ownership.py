@@ -7,6 +7,9 @@ changed.  The line is plain text for the operator who finds it in Hyper-V Manage
     CloudStack VM i-2-3-VM id=3 uuid=8b030b6a-0243-440a-8cc5-45d08815ca11 (cloudstack-hyperv; \
 keep this line)
 
+A VM that CloudStack stopped is normally gone from the host.  One with checkpoints stays, because
+its definition holds them, and carries one more line that says so (`KEPT`).
+
 Text that an operator writes before or after it is left alone.  The mark travels with exports and
 copies of the VM, so it says *whose* a VM is, not that it is the only one.
 
@@ -23,6 +26,8 @@ _LINE = re.compile(
     r"\(cloudstack-hyperv; keep this line\)\s*$",
     re.MULTILINE,
 )
+KEPT = "Stopped by CloudStack; this definition is kept for its VM snapshots."
+"""The line of a VM that is, for CloudStack, not on this host."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]{0,99}")
 
 
@@ -69,6 +74,32 @@ def read_ownership(notes: str | None) -> Ownership | None:
         if is_instance_name(match["name"])
     }
     return marks.pop() if len(marks) == 1 else None
+
+
+def is_kept(notes: str | None) -> bool:
+    """Whether the Notes say that the definition is kept for its checkpoints only."""
+    return KEPT in _lines(notes)
+
+
+def with_kept(notes: str | None) -> str:
+    """Return the Notes of a VM whose definition is kept."""
+    return "\n".join([*(line for line in _lines(notes) if line != KEPT), KEPT])
+
+
+def without_kept(notes: str | None) -> str:
+    """Return the Notes of a VM that is to run again."""
+    return "\n".join(line for line in _lines(notes) if line != KEPT)
+
+
+def without_mark(notes: str | None) -> str:
+    """Return the Notes of a VM that is let go: an operator's own text is left."""
+    return "\n".join(
+        line for line in _lines(notes) if line != KEPT and _LINE.fullmatch(line) is None
+    )
+
+
+def _lines(notes: str | None) -> list[str]:
+    return (notes or "").replace("\r\n", "\n").replace("\r", "\n").split("\n") if notes else []
 
 
 def is_instance_name(text: str) -> bool:

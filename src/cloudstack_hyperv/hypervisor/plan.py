@@ -16,6 +16,7 @@ import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from cloudstack_hyperv.cim import ObjectPath
 from cloudstack_hyperv.cim.constants import EnabledState
 from cloudstack_hyperv.hypervisor import settings_data as data
 from cloudstack_hyperv.hypervisor.errors import HypervisorError, NotOurs, WrongState
@@ -38,6 +39,7 @@ class StartDecision(enum.Enum):
 
     DEFINE = "no VM of that name: define it"
     REDEFINE = "ours and off: remove the old definition, define it anew"
+    REUSE = "ours and off, with checkpoints: bring the kept definition to shape"
     RESUME = "ours, paused or saved: let it go on"
     NOTHING = "ours and running: nothing to do"
     WAIT = "ours, between two states: wait and look again"
@@ -84,6 +86,39 @@ class SizeSystem:
 
     def __str__(self) -> str:
         return f"set processors and memory of {self.wish.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class RenewSystem:
+    """Set name, Notes and firmware of a VM whose definition was kept."""
+
+    name: str
+    properties: data.Properties
+
+    def __str__(self) -> str:
+        return f"renew the kept definition of VM {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveDevices:
+    """Remove devices in one call; what hangs on them must be gone, but for a NIC's connection."""
+
+    paths: tuple[ObjectPath, ...]
+    summary: str
+
+    def __str__(self) -> str:
+        return f"remove {self.summary}"
+
+
+@dataclass(frozen=True, slots=True)
+class LimitDisk:
+    """Change the limit of a disk that is attached."""
+
+    medium: EmbeddedInstance
+    summary: str
+
+    def __str__(self) -> str:
+        return f"limit {self.summary}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +189,9 @@ class PowerOn:
 Step = (
     DefineSystem
     | SizeSystem
+    | RenewSystem
+    | RemoveDevices
+    | LimitDisk
     | AddDevices
     | SetPortFeatures
     | VerifyVlans
@@ -213,7 +251,7 @@ def plan_start(wish: MachineWish, release: Release, *, sized_in_define: bool = T
     `sized_in_define` False sets processors and memory by a call of their own, two round trips
     more, for hosts whose DefineSystem does not take them.
     """
-    _check(wish, release)
+    check_wish(wish, release)
     sizes = (data.processor_settings(wish.processor), data.memory_settings(wish.memory))
     steps: list[Step] = [
         DefineSystem(wish, data.system_settings(wish, release), sizes if sized_in_define else ())
@@ -221,6 +259,13 @@ def plan_start(wish: MachineWish, release: Release, *, sized_in_define: bool = T
     if not sized_in_define:
         steps.append(SizeSystem(wish))
     steps.extend(AddDevices(layer) for layer in device_layers(wish))
+    steps.extend(last_steps(wish))
+    return Plan(wish, tuple(steps))
+
+
+def last_steps(wish: MachineWish) -> tuple[Step, ...]:
+    """Return what follows when all devices are there: port features, boot order, power."""
+    steps: list[Step] = []
     steps.extend(port_step(adapter) for adapter in wish.adapters if _has_features(adapter))
     vlans = {
         connection_key(adapter): adapter.nic.vlan
@@ -234,7 +279,7 @@ def plan_start(wish: MachineWish, release: Release, *, sized_in_define: bool = T
     if wish.generation == 2 and wish.drives:
         steps.append(OrderBoot(tuple(str(drive.address) for drive in wish.drives)))
     steps.append(PowerOn(wish.name))
-    return Plan(wish, tuple(steps))
+    return tuple(steps)
 
 
 def device_layers(wish: MachineWish) -> tuple[tuple[Device, ...], ...]:
@@ -260,7 +305,8 @@ def device_layers(wish: MachineWish) -> tuple[tuple[Device, ...], ...]:
         key = str(drive.address)
         add(Device(key, data.drive(drive.kind, drive.address.slot), _controller_of(drive.address)))
         if drive.file is not None:
-            add(Device(f"{drive.file} in {key}", data.medium(drive.kind, drive.file), key))
+            medium = data.medium(drive.kind, drive.file, drive.iops_limit)
+            add(Device(f"{drive.file} in {key}", medium, key))
     after_drives = 2 if wish.generation == 2 and wish.drives else 0
     for adapter in wish.adapters:
         identifier = device_identifier(wish.ownership.uuid, "nic", adapter.nic.device_id)
@@ -315,7 +361,8 @@ def _has_features(adapter: AdapterWish) -> bool:
     return nic.vlan is not None or nic.limit is not None or not nic.guards.are_default
 
 
-def _check(wish: MachineWish, release: Release) -> None:
+def check_wish(wish: MachineWish, release: Release) -> None:
+    """Raise ImpossibleWish for what this release cannot do."""
     if wish.generation == 2 and not release.has_generation_2:
         raise ImpossibleWish(
             f"VM {wish.name} wants UEFI (generation 2), which Windows Server 2012 does not have"
@@ -324,6 +371,11 @@ def _check(wish: MachineWish, release: Release) -> None:
         raise ImpossibleWish(
             f"VM {wish.name} has {len(wish.adapters)} NICs; this host can give a VM "
             f"{release.most_adapters}"
+        )
+    if wish.processor.nested and not release.has_nested_virtualization:
+        raise ImpossibleWish(
+            f"VM {wish.name} wants nested virtualisation, which Hyper-V has since Windows Server "
+            "2016"
         )
     boot = wish.secure_boot
     if boot and boot.enabled and boot.template and not release.has_secure_boot_templates:

@@ -100,6 +100,11 @@ async def turn_off(client: CimClient, guid: str, name: str) -> None:
     )
 
 
+async def save(client: CimClient, guid: str, name: str) -> None:
+    """Save the VM's memory to disk and stop it; success if it is saved already."""
+    await _change(client, guid, f"save VM {name}", RequestedState.SAVE, EnabledState.SAVED)
+
+
 async def reset(client: CimClient, guid: str, name: str) -> None:
     """Push the VM's reset button."""
     await _change(client, guid, f"reset VM {name}", RequestedState.RESET, EnabledState.ENABLED)

@@ -39,6 +39,31 @@ class Release:
         return self.build >= SERVER_2016
 
     @property
+    def has_nested_virtualization(self) -> bool:
+        """Whether ExposeVirtualizationExtensions exists."""
+        return self.build >= SERVER_2016
+
+    @property
+    def has_disk_limits(self) -> bool:
+        """Whether a disk's IOPSLimit exists."""
+        return self.build >= SERVER_2012_R2
+
+    @property
+    def has_production_checkpoints(self) -> bool:
+        """Whether UserSnapshotType exists: a checkpoint can be made by the guest's own freezing."""
+        return self.build >= SERVER_2016
+
+    @property
+    def has_hot_memory(self) -> bool:
+        """Whether static memory of a running VM can be changed."""
+        return self.build >= SERVER_2016
+
+    @property
+    def has_hot_adapters(self) -> bool:
+        """Whether a running generation 2 VM can get and lose NICs."""
+        return self.build >= SERVER_2016
+
+    @property
     def has_guest_reboot(self) -> bool:
         """Whether Msvm_ShutdownComponent has InitiateReboot."""
         return self.build >= SERVER_2016

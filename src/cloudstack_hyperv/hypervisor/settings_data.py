@@ -81,15 +81,18 @@ def system_settings(wish: MachineWish, release: Release) -> EmbeddedInstance:
 
 def processor_settings(wish: ProcessorWish, instance_id: str | None = None) -> EmbeddedInstance:
     """Return the processors; without InstanceID for DefineSystem's ResourceSettings."""
-    return EmbeddedInstance(
-        "Msvm_ProcessorSettingData",
-        {
-            **_identity(instance_id, ResourceType.PROCESSOR, ResourceSubType.PROCESSOR),
-            "VirtualQuantity": Uint64(wish.count),
-            "Limit": Uint64(wish.limit),
-            "Weight": Uint32(wish.weight),
-        },
-    )
+    properties: dict[str, Scalar | Sequence[Scalar] | None] = {
+        **_identity(instance_id, ResourceType.PROCESSOR, ResourceSubType.PROCESSOR),
+        "VirtualQuantity": Uint64(wish.count),
+        "Limit": Uint64(wish.limit),
+        "Weight": Uint32(wish.weight),
+    }
+    # An existing VM is told "no" as well, a new one has it by default.
+    if wish.compatible or instance_id is not None:
+        properties["LimitProcessorFeatures"] = wish.compatible
+    if wish.nested:
+        properties["ExposeVirtualizationExtensions"] = True
+    return EmbeddedInstance("Msvm_ProcessorSettingData", properties)
 
 
 def memory_settings(wish: MemoryWish, instance_id: str | None = None) -> EmbeddedInstance:
@@ -127,20 +130,28 @@ def drive(kind: DriveKind, slot: int) -> EmbeddedInstance:
     )
 
 
-def medium(kind: DriveKind, file: str) -> EmbeddedInstance:
+def medium(kind: DriveKind, file: str, iops_limit: int | None = None) -> EmbeddedInstance:
     """Return a disk image or ISO; to be `parented` by its drive."""
     dvd = kind is DriveKind.DVD
+    properties: dict[str, Scalar | Sequence[Scalar] | None] = {"HostResource": [file]}
+    if iops_limit is not None:
+        properties["IOPSLimit"] = Uint64(iops_limit)
     return _resource(
         SASD,
         ResourceType.LOGICAL_DISK,
         ResourceSubType.VIRTUAL_DVD_DISK if dvd else ResourceSubType.VIRTUAL_HARD_DISK,
-        {"HostResource": [file]},
+        properties,
     )
 
 
 def changed_medium(instance_id: str, file: str) -> EmbeddedInstance:
     """Return the change of what lies in a drive, for ModifyResourceSettings."""
     return EmbeddedInstance(SASD, {"InstanceID": instance_id, "HostResource": [file]})
+
+
+def changed_iops_limit(instance_id: str, limit: int | None) -> EmbeddedInstance:
+    """Return the change of a disk's limit; None takes it away."""
+    return EmbeddedInstance(SASD, {"InstanceID": instance_id, "IOPSLimit": Uint64(limit or 0)})
 
 
 def adapter(nic: NicWish, identifier: str) -> EmbeddedInstance:
@@ -227,6 +238,28 @@ def boot_order(instance_id: str, sources: Sequence[str]) -> EmbeddedInstance:
         "Msvm_VirtualSystemSettingData",
         {"InstanceID": instance_id, "BootSourceOrder": list(sources)},
     )
+
+
+def changed_system(instance_id: str, properties: Properties) -> EmbeddedInstance:
+    """Return the change of a VM or checkpoint as a whole, for ModifySystemSettings."""
+    return EmbeddedInstance(
+        "Msvm_VirtualSystemSettingData", {"InstanceID": instance_id, **properties}
+    )
+
+
+def kept_system(wish: MachineWish, notes: str, release: Release) -> Properties:
+    """Return what is set anew on a VM whose definition was kept: all but what cannot change."""
+    properties: dict[str, Scalar | Sequence[Scalar] | None] = {
+        "ElementName": wish.name,
+        "Notes": [notes],
+        "AutomaticStartupAction": Uint16(START_NOTHING),
+        "AutomaticShutdownAction": Uint16(SHUT_DOWN_GUEST),
+    }
+    if wish.secure_boot is not None:
+        properties["SecureBootEnabled"] = wish.secure_boot.enabled
+        if wish.secure_boot.template and release.has_secure_boot_templates:
+            properties["SecureBootTemplateId"] = wish.secure_boot.template
+    return properties
 
 
 def parented(settings: EmbeddedInstance, parent: ObjectPath) -> EmbeddedInstance:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from cloudstack_hyperv.cim import ObjectPath
@@ -50,7 +50,8 @@ class VirtualSwitch:
     """`Name` of the CIM instance, upper case as the host writes it."""
     path: ObjectPath
     """What a port's HostResource must say to be connected to it."""
-    kind: SwitchKind
+    kind: SwitchKind | None
+    """None when it was not read: a switch that is meant by its name needs none."""
 
 
 async def list_switches(client: CimClient) -> tuple[VirtualSwitch, ...]:
@@ -67,13 +68,24 @@ async def list_switches(client: CimClient) -> tuple[VirtualSwitch, ...]:
                 )
             ),
         )
-    kinds = _kinds(ports)
+    return _switches(rows, _kinds(ports))
+
+
+async def list_switch_names(client: CimClient) -> tuple[VirtualSwitch, ...]:
+    """Read all switches without their kinds, sorted by name: one round trip."""
+    with translated("list virtual switches"):
+        return _switches(await client.enumerate(_SWITCH), None)
+
+
+def _switches(
+    rows: Iterable[Instance], kinds: Mapping[str, SwitchKind] | None
+) -> tuple[VirtualSwitch, ...]:
     switches = [
         VirtualSwitch(
             name=row.string("ElementName") or "",
             guid=(guid := row.require("Name")),
             path=ObjectPath.of(_SWITCH, CreationClassName=_SWITCH, Name=guid),
-            kind=kinds.get(guid.upper(), SwitchKind.PRIVATE),
+            kind=None if kinds is None else kinds.get(guid.upper(), SwitchKind.PRIVATE),
         )
         for row in rows
     ]
@@ -108,7 +120,10 @@ def resolve_label(switches: Iterable[VirtualSwitch], label: str | None) -> Virtu
 
 def described(switches: Iterable[VirtualSwitch]) -> str:
     """Name the switches for an error message."""
-    texts = [f"{switch.name!r} ({switch.kind.value})" for switch in switches]
+    texts = [
+        f"{switch.name!r} ({switch.kind.value})" if switch.kind else repr(switch.name)
+        for switch in switches
+    ]
     return ", ".join(texts) if texts else "no virtual switch at all"
 
 

@@ -63,6 +63,8 @@ class DriveWish:
     kind: DriveKind
     file: str | None
     """Windows path; None for an empty DVD drive."""
+    iops_limit: int | None = None
+    """Operations of 8 KiB a second, reading and writing together; None for no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,10 @@ class ProcessorWish:
     count: int
     limit: int = FULL_PROCESSOR
     weight: int = 100
+    nested: bool = False
+    """Whether the guest may run a hypervisor of its own."""
+    compatible: bool = False
+    """Whether to hide what processors of other steppings lack, for live migration."""
 
 
 @dataclass(frozen=True, slots=True)

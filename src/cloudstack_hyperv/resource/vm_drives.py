@@ -10,6 +10,8 @@ Sources: CloudStack's `VolumeApiServiceImpl` (sendAttachVolumeCommand), `Templat
 
 from __future__ import annotations
 
+import structlog
+
 from cloudstack_hyperv.hypervisor import drives
 from cloudstack_hyperv.hypervisor.drive_layout import ISO_SEQUENCE
 from cloudstack_hyperv.hypervisor.errors import VirtualMachineNotFound
@@ -17,12 +19,17 @@ from cloudstack_hyperv.messages import copy_with
 from cloudstack_hyperv.messages.answers.storage import AttachAnswer, DettachAnswer
 from cloudstack_hyperv.messages.commands.storage import AttachCommand, DettachCommand
 from cloudstack_hyperv.messages.enums import VolumeType
+from cloudstack_hyperv.messages.objects.storage import VolumeObjectTO
 from cloudstack_hyperv.messages.objects.vm import DiskTO
+from cloudstack_hyperv.resource.branches import branches_of
 from cloudstack_hyperv.resource.context import HostContext
 from cloudstack_hyperv.resource.disk_files import disk_file, disk_keys, require_file
+from cloudstack_hyperv.resource.disk_limits import iops_limit
 from cloudstack_hyperv.resource.errors import CommandRefused
-from cloudstack_hyperv.resource.known_machines import find_ours
+from cloudstack_hyperv.resource.known_machines import find_ours, known_release
 from cloudstack_hyperv.resource.registry import handles
+
+log = structlog.get_logger(__name__)
 
 
 def _keys(command: AttachCommand | DettachCommand) -> tuple[str, ...]:
@@ -44,7 +51,18 @@ async def attach(command: AttachCommand, context: HostContext) -> AttachAnswer:
         await drives.insert_iso(context.cim, machine, file, _dvd_number(disk))
         sequence = ISO_SEQUENCE if disk.disk_seq is None else disk.disk_seq
     else:
-        sequence = await drives.attach_disk(context.cim, machine, file, disk.disk_seq)
+        limit = iops_limit(disk.data) if isinstance(disk.data, VolumeObjectTO) else None
+        if limit is not None and not (await known_release(context)).has_disk_limits:
+            log.warning("disk limit not set: Hyper-V has it since 2012 R2", vm=command.vm_name)
+            limit = None
+        sequence = await drives.attach_disk(
+            context.cim,
+            machine,
+            file,
+            disk.disk_seq,
+            iops_limit=limit,
+            frozen_by=branches[0].path if (branches := await branches_of(context, file)) else None,
+        )
     return AttachAnswer(result=True, disk=copy_with(disk, disk_seq=sequence))
 
 

@@ -13,7 +13,9 @@ complete or an error, never a part, and "off" is only said of what is certainly 
 Numbers from 32768 on are those of Hyper-V's first WMI version, which some releases still show in
 transitions.  All VMs are reported, also those without our mark: CloudStack ignores names that it
 does not know, and a VM made by an older agent must not count as stopped because we do not own it.
-Ours are reported by the name in their mark, and before others of that name.
+Ours are reported by the name in their mark, and before others of that name.  A VM that CloudStack
+stopped and whose definition is only kept for its checkpoints is for CloudStack not on this host, as
+any other VM that it stopped, and is left out.
 
 Sources: CloudStack's `VirtualMachinePowerStateSyncImpl` and `HypervDirectConnectResource`;
 Microsoft, "Msvm_ComputerSystem class" (EnabledState, OtherEnabledState, HealthState).
@@ -83,6 +85,8 @@ def state_report(machines: Iterable[Machine]) -> dict[str, str]:
     """
     chosen: dict[str, tuple[int, PowerState]] = {}
     for machine in machines:
+        if machine.is_kept:
+            continue
         state = state_of(machine)
         claim = _claim(machine)
         present = chosen.get(machine.cloudstack_name)

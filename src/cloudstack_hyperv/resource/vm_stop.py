@@ -1,7 +1,10 @@
 """StopCommand: the VM is off and its definition gone; its disks are never touched.
 
 CloudStack defines a VM anew at each start, perhaps on another host, so a definition that is left
-behind would be a duplicate.  What callers rely on: a VM that is not there is stopped (success);
+behind would be a duplicate.  Only a VM with checkpoints keeps its definition, which holds them; it
+is marked in its Notes and left out of the state report.  When it is expunged it goes too.
+
+What callers rely on: a VM that is not there is stopped (success);
 `checkBeforeCleanup` means "only if it does not run".
 
 A guest is asked first unless `forceStop`; when it does not answer, or is not off in time, the VM
@@ -18,7 +21,9 @@ import structlog
 
 from cloudstack_hyperv.cim.constants import EnabledState
 from cloudstack_hyperv.hypervisor import power
+from cloudstack_hyperv.hypervisor.checkpoints import change_system, list_checkpoints
 from cloudstack_hyperv.hypervisor.machines import Machine
+from cloudstack_hyperv.hypervisor.ownership import is_kept, with_kept
 from cloudstack_hyperv.messages.answers.vm import StopAnswer
 from cloudstack_hyperv.messages.commands.vm import StopCommand
 from cloudstack_hyperv.resource.context import HostContext
@@ -51,9 +56,28 @@ async def stop(command: StopCommand, context: HostContext) -> StopAnswer:
                 "not cleaned up"
             )
         how = await _turn_off(command, context, machine)
+    if not command.expunge_vm and await list_checkpoints(context.cim, machine.guid, name):
+        await keep_definition(context, machine)
+        return StopAnswer(
+            result=True, details=f"VM {name} {how}, its definition is kept for its VM snapshots"
+        )
     await power.destroy(context.cim, machine.guid, name)
     machine_directory(context).index.forget(name)
     return StopAnswer(result=True, details=f"VM {name} {how}, its definition is removed")
+
+
+async def keep_definition(context: HostContext, machine: Machine) -> None:
+    """Mark a VM that is stopped for CloudStack but stays; a saved one loses its saved memory."""
+    name = machine.cloudstack_name
+    if machine.state == EnabledState.SAVED:
+        await power.turn_off(context.cim, machine.guid, name)
+    if not is_kept(machine.notes):
+        await change_system(
+            context.cim,
+            machine.guid,
+            {"Notes": [with_kept(machine.notes)]},
+            f"mark VM {name} as kept",
+        )
 
 
 async def _turn_off(command: StopCommand, context: HostContext, machine: Machine) -> str:

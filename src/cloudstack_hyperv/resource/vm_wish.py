@@ -6,11 +6,14 @@ Pure but for the disks' places.  The choices:
   template that signs Linux boot loaders unless the guest is Windows; any other turns it off
   (Hyper-V's default is on).
 * Memory is static unless `minRam` is below `maxRam` (overcommitment); then the VM starts with
-  `minRam`, as KVM's does with its balloon.
+  `minRam`, as KVM's does with its balloon.  A VM that runs a hypervisor itself has `maxRam`, since
+  Hyper-V does not move memory of such a one.
 * Processor weight follows `minSpeed`, 100 (Hyper-V's default) for 1000 MHz.  `limitCpuUse` sets
   the limit: to `cpuQuotaPercentage` (a fraction of a processor, 0 to 1), else to `maxSpeed` of
   the host's speed.
-* What Hyper-V cannot do and a tenant would rely on is refused: virtual TPM, GPUs, firmware set-up.
+* A disk's rates become one limit (`disk_limits`), a VM's details are read in `vm_details`.
+* What Hyper-V cannot do and a tenant would rely on is refused: virtual TPM, shielding, GPUs,
+  encrypted volumes, firmware set-up.
 
 Sources: CloudStack's `VirtualMachineTO`, `HypervGuru`, `LibvirtComputingResource`
 (createVMFromSpec, setQuotaAndPeriod).
@@ -35,9 +38,12 @@ from cloudstack_hyperv.hypervisor.wish import (
     SecureBootWish,
 )
 from cloudstack_hyperv.messages.enums import VirtualMachineType, VolumeType
+from cloudstack_hyperv.messages.objects.storage import VolumeObjectTO
 from cloudstack_hyperv.messages.objects.vm import DiskTO, VirtualMachineTO
 from cloudstack_hyperv.network import NicWish, UnusableNetwork, nic_wishes
+from cloudstack_hyperv.resource.disk_limits import iops_limit
 from cloudstack_hyperv.resource.errors import CommandRefused
+from cloudstack_hyperv.resource.vm_details import read_details
 
 _MEBIBYTE: Final = 1024 * 1024
 SMALLEST_MEMORY: Final = 32
@@ -46,10 +52,6 @@ MOST_PROCESSORS: Final = 2048
 """Generation 2 on the newest release; the host refuses what it cannot do."""
 _WEIGHT_PER_MHZ: Final = 0.1
 _USER_TYPES: Final = frozenset({VirtualMachineType.USER, VirtualMachineType.USER_BARE_METAL})
-_REFUSED_DETAILS: Final = {
-    "virtual.tpm.model": "a virtual TPM",
-    "virtual.tpm.version": "a virtual TPM",
-}
 
 
 def ownership_of(vm: VirtualMachineTO) -> Ownership:
@@ -84,6 +86,10 @@ def machine_wish(
     """
     _refuse_what_hyperv_lacks(vm)
     generation = generation_of(vm)
+    details = read_details(vm)
+    memory = memory_wish(vm)
+    if details.nested:
+        memory = MemoryWish(memory.maximum, memory.maximum, memory.maximum)
     try:
         drives = lay_out(generation, [_request(disk, file) for disk, file in files])
         guest_data = split_boot_arguments(vm.boot_args or "")
@@ -93,7 +99,7 @@ def machine_wish(
         ownership=ownership_of(vm),
         generation=generation,
         processor=processor_wish(vm, host_mhz),
-        memory=memory_wish(vm),
+        memory=memory,
         drives=drives,
         adapters=tuple(adapters),
         secure_boot=secure_boot_wish(vm) if generation == 2 else None,
@@ -109,7 +115,8 @@ def is_system_vm(vm: VirtualMachineTO) -> bool:
 
 def generation_of(vm: VirtualMachineTO) -> int:
     """Return 2 for UEFI, 1 for BIOS and when nothing is said."""
-    kind = (vm.boot_type or "BIOS").upper()
+    fallback = "BIOS" if read_details(vm).boot_mode is None else "UEFI"
+    kind = (vm.boot_type or fallback).upper()
     if kind not in {"BIOS", "UEFI"}:
         raise CommandRefused(f"VM {vm.name}: boot type {kind[:40]!r} is neither BIOS nor UEFI")
     return 2 if kind == "UEFI" else 1
@@ -117,8 +124,11 @@ def generation_of(vm: VirtualMachineTO) -> int:
 
 def secure_boot_wish(vm: VirtualMachineTO) -> SecureBootWish:
     """Return secure boot for a generation 2 VM."""
-    if (vm.boot_mode or "").upper() != "SECURE":
+    details = read_details(vm)
+    if (vm.boot_mode or details.boot_mode or "").upper() != "SECURE":
         return SecureBootWish(enabled=False)
+    if details.secure_boot_template is not None:
+        return SecureBootWish(enabled=True, template=details.secure_boot_template)
     windows = "windows" in (vm.os or "").casefold()
     return SecureBootWish(enabled=True, template=None if windows else SECURE_BOOT_UEFI_CA)
 
@@ -140,7 +150,14 @@ def processor_wish(vm: VirtualMachineTO, host_mhz: int | None) -> ProcessorWish:
         raise CommandRefused(f"VM {vm.name}: {vm.cpus} processors are impossible")
     speed = vm.min_speed or vm.speed
     weight = 100 if not speed else _within(round(speed * _WEIGHT_PER_MHZ), 1, 10_000)
-    return ProcessorWish(vm.cpus, _processor_limit(vm, host_mhz), weight)
+    details = read_details(vm)
+    return ProcessorWish(
+        vm.cpus,
+        _processor_limit(vm, host_mhz),
+        weight,
+        nested=details.nested,
+        compatible=details.compatible,
+    )
 
 
 def _processor_limit(vm: VirtualMachineTO, host_mhz: int | None) -> int:
@@ -165,7 +182,17 @@ def _request(disk: DiskTO, file: str | None) -> DiskRequest:
             if file is None:
                 raise CommandRefused(f"a {disk.type} disk of the VM names no file")
             root = disk.type == VolumeType.ROOT
-            return DiskRequest(DriveKind.DISK, root=root, sequence=disk.disk_seq, file=file)
+            limit = None
+            if isinstance(disk.data, VolumeObjectTO):
+                if disk.data.passphrase or (disk.data.encrypt_format or "NONE") != "NONE":
+                    raise CommandRefused(
+                        f"volume {disk.data.path} is encrypted by CloudStack, which Hyper-V "
+                        "cannot open"
+                    )
+                limit = iops_limit(disk.data)
+            return DiskRequest(
+                DriveKind.DISK, root=root, sequence=disk.disk_seq, file=file, iops_limit=limit
+            )
         case other:
             raise CommandRefused(f"a disk of type {other!r} cannot be in a VM")
 
@@ -177,10 +204,6 @@ def _refuse_what_hyperv_lacks(vm: VirtualMachineTO) -> None:
         )
     if vm.gpu_device is not None:
         raise CommandRefused(f"VM {vm.name}: GPUs cannot be given to VMs by this agent")
-    for name, what in _REFUSED_DETAILS.items():
-        value = (vm.details or {}).get(name, "")
-        if value and value.casefold() != "none":
-            raise CommandRefused(f"VM {vm.name}: {what} ({name}) is not supported by this agent")
 
 
 def _mebibytes(size: int) -> int:
