@@ -103,6 +103,16 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedVolume:
+    r"""A cluster shared volume, mounted under a path such as `C:\ClusterStorage\Volume1`."""
+
+    path: str
+    folder: Path
+    label: str = "Volume1"
+    capacity: int = 1024 * GIB
+
+
+@dataclass(frozen=True, slots=True)
 class Timings:
     """Seconds on the host's clock that things take."""
 
@@ -157,6 +167,8 @@ class HostConfig:
     release: str = "2019"
     domain: str = ""
     """DNS name of the Active Directory domain; "" is a workgroup host."""
+    migration_authentication: int = 0
+    """AuthenticationType of a new host's migration service: 0 CredSSP, 1 Kerberos."""
     seed: int = 1
     job_mode: JobMode = JobMode.SEEDED
     memory_mib: int = 65536
@@ -177,6 +189,8 @@ class HostConfig:
     )
     drives: tuple[Drive, ...] = (Drive(),)
     shares: tuple[Share, ...] = ()
+    volumes: tuple[SharedVolume, ...] = ()
+    """Cluster shared volumes that this node mounts."""
     physical_disks: tuple[PhysicalDisk, ...] = ()
     disk_folder: str = r"C:\Users\Public\Documents\Hyper-V\Virtual Hard Disks"
     machine_folder: str = r"C:\ProgramData\Microsoft\Windows\Hyper-V"

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cloudstack_hyperv.emulator.host.config import Drive, Share
+from cloudstack_hyperv.emulator.host.config import Drive, Share, SharedVolume
 from cloudstack_hyperv.emulator.host.outcome import Hresult, JobFailed, file_failure
 from cloudstack_hyperv.emulator.host.space import HostFile, Space
 
@@ -49,7 +49,13 @@ class Place:
 class HostFiles:
     """The drives and shares of one host, and which files are held open."""
 
-    def __init__(self, folder: Path, drives: tuple[Drive, ...], shares: tuple[Share, ...]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        drives: tuple[Drive, ...],
+        shares: tuple[Share, ...],
+        volumes: tuple[SharedVolume, ...] = (),
+    ) -> None:
         self._drives = {
             drive.letter.upper(): (drive, drive.folder or folder / drive.letter.lower())
             for drive in drives
@@ -59,6 +65,9 @@ class HostFiles:
         self.space = Space()
         for _, root in self._drives.values():
             root.mkdir(parents=True, exist_ok=True)
+        self._volumes: dict[tuple[str, ...], SharedVolume] = {}
+        for volume in volumes:
+            self._mount(volume)
 
     @property
     def drives(self) -> list[tuple[Drive, Path]]:
@@ -69,6 +78,26 @@ class HostFiles:
     def shares(self) -> list[Share]:
         """Shares this host can reach."""
         return list(self._shares.values())
+
+    @property
+    def volumes(self) -> list[SharedVolume]:
+        """Cluster shared volumes mounted here."""
+        return list(self._volumes.values())
+
+    def _mount(self, volume: SharedVolume) -> None:
+        """Mount a volume; its mount point shows as a folder of the drive below it."""
+        self.locate(volume.path).local.mkdir(parents=True, exist_ok=True)
+        volume.folder.mkdir(parents=True, exist_ok=True)
+        letter, parts = volume.path[:1].upper(), _parts(volume.path[2:])
+        self._volumes[letter, *(part.casefold() for part in parts)] = volume
+
+    def _mounted(self, letter: str, parts: list[str]) -> tuple[SharedVolume, list[str]] | None:
+        """Return the volume that a path of a drive leads into, and the rest of the path."""
+        names = tuple(part.casefold() for part in parts)
+        for point, volume in self._volumes.items():
+            if point == (letter, *names)[: len(point)]:
+                return volume, parts[len(point) - 1 :]
+        return None
 
     def remove_share(self, server: str, name: str) -> None:
         """Take a share away, as when the file server dies."""
@@ -94,9 +123,11 @@ class HostFiles:
             if known is None:
                 raise FileNotFoundError(f"no drive {drive['letter']}:")
             parts = _parts(drive["rest"])
-            local = _descend(known[1], parts)
             letter = drive["letter"].upper()
-            return Place(f"{letter}:\\" + "\\".join(parts), local, known[1], drive=letter)
+            mounted = self._mounted(letter, parts)
+            root = known[1] if mounted is None else mounted[0].folder
+            local = _descend(root, parts if mounted is None else mounted[1])
+            return Place(f"{letter}:\\" + "\\".join(parts), local, root, drive=letter)
         unc = _UNC_PATH.match(path)
         if unc is None:
             raise BadWindowsPath(f"not a full Windows path: {windows!r}")

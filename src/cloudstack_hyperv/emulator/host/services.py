@@ -180,7 +180,7 @@ class Services:
             "EnableVirtualSystemMigration": bool(self._site.config.domain),
             "MaximumActiveVirtualSystemMigration": 2,
             "MaximumActiveStorageMigration": 2,
-            "AuthenticationType": 0,
+            "AuthenticationType": self._site.config.migration_authentication,
         }
         if self._site.profile.is_2012_r2_or_newer:
             values["EnableCompression"] = True
