@@ -336,8 +336,6 @@ class Inventory:
             raise CimFault(WmiCode.INVALID_PARAMETER, "only Label of a volume can be changed")
         if "Label" in changed and row.values.get("DriveLetter") is None:
             raise CimFault(WmiCode.NOT_SUPPORTED, "labels of shared volumes are not modelled")
-        if "Label" in changed and row.values.get("DriveLetter") is None:
-            raise CimFault(WmiCode.NOT_SUPPORTED, "labels of shared volumes are not modelled")
         if "Label" in changed:
             self._labels[str(row.values["DriveLetter"])[:1]] = str(changed["Label"])
         return Row(row.class_name, {**row.values, **changed})
