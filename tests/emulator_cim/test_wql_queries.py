@@ -123,7 +123,7 @@ async def test_path_with_every_backslash_doubled_once_more(
     [
         "no path",
         r"\\\\OTHER\\root\\virtualization\\v2:Msvm_ComputerSystem.Name=\"HV01\"",
-        r"\\\\HV01\\root\\cimv2:Msvm_ComputerSystem.Name=\"HV01\"",
+        r"\\\\\\root\\cimv2:Msvm_ComputerSystem.Name=\"HV01\"",
         r"Msvm_ComputerSystem.Name=\"HV01\"",
         r"Msvm_Unheard.Name=\"HV01\"",
         r"Msvm_SerialPortSettingData.InstanceID=\"x\"",
@@ -358,3 +358,29 @@ def test_a_lone_backslash_in_a_path_in_braces_is_a_backslash(written: str, meant
     short = parse(rf"ASSOCIATORS OF {{CIM_X={written}}}")
     assert isinstance(short, Associators)
     assert short.path.keys == (("", meant),)
+
+
+@pytest.mark.parametrize("host_part", ["", r"\\\\\\root\\virtualization\\v2:"])
+async def test_a_reference_compares_with_a_path(engine: CimEngine, host_part: str) -> None:
+    every = (await engine.query(V2, "SELECT * FROM Msvm_SettingsDefineState")).rows
+    wanted = every[0].values["SettingData"]
+    assert isinstance(wanted, ObjectPath)
+    instance_id = (wanted.key("InstanceID") or "").lower().replace("\\", r"\\\\")
+    path = f'{host_part}msvm_virtualsystemsettingdata.InstanceID="{instance_id}"'
+    found = await engine.query(
+        V2, rf"SELECT * FROM Msvm_SettingsDefineState WHERE SettingData = '{path}'"
+    )
+    assert [row.values for row in found.rows] == [every[0].values]
+    others = await engine.query(
+        V2, rf"SELECT * FROM Msvm_SettingsDefineState WHERE SettingData <> '{path}'"
+    )
+    assert len(others.rows) == len(every) - 1
+
+
+async def test_a_lone_backslash_in_a_string_is_a_backslash(engine: CimEngine) -> None:
+    for pattern in (r"Microsoft:%\%", r"Microsoft:%\\%"):
+        found = await engine.query(
+            V2, f"SELECT * FROM CIM_SettingData WHERE InstanceID LIKE '{pattern}'"
+        )
+        assert found.rows
+        assert all("\\" in str(row.values["InstanceID"]) for row in found.rows)

@@ -20,11 +20,11 @@ r"""WQL: WMI's query language, read into a tree (`wql_tree`).
     string      = "'" characters "'" | '"' characters '"' ;
     name        = letter or "_", then letters, digits, "_" ;
 
-Keywords have no letter case.  In a string a backslash takes the next character as it is, so `\\` is
-one backslash and `\'` a quote.  Inside the quotes of a path in braces a backslash before anything
-else stands for itself: libvirt's driver asks for the video heads of a display controller whose
-DeviceID it puts there as it read it (`'Microsoft:GUID\GUID'`), and hosts answer it.  A filter is
-given once and without commas or AND; AssocClass,
+Keywords have no letter case.  In a string `\\` is one backslash, `\'` and `\"` are quotes, and a
+backslash before anything else stands for itself: os-win asks `LIKE '%\Default'` and `LIKE
+'Microsoft:GUID\GUID\C%'`, libvirt's driver puts the DeviceID of a display controller into a path in
+braces as it read it (`'Microsoft:GUID\GUID'`), and hosts answer both.  A filter is given once and
+without commas or AND; AssocClass,
 ResultRole and RequiredAssocQualifier belong to ASSOCIATORS.  Everything else (joins, GROUP BY,
 WITHIN, functions) is refused with CimFault INVALID_QUERY, and so is nesting deeper than 64 and a
 query longer than 64 KiB.
@@ -96,7 +96,7 @@ _TOKEN: Final = re.compile(
 _SHORT_PATH: Final = re.compile(
     r"""(?P<head>[^.='"]*)=\s*(?P<value>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""", re.DOTALL
 )
-_ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
+_ESCAPE: Final = re.compile(r"""\\([\\'"])""")
 _QUOTED: Final = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
 _LONE_BACKSLASH: Final = re.compile(r"""\\([\\'"])|\\""")
 

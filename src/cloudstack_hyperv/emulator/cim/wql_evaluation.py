@@ -1,7 +1,7 @@
 r"""What a WQL condition means for a row of a class.
 
 A condition is compiled once a query into a function of a row.  Names and types are settled then:
-an unknown property, an array or reference in a comparison, or a constant that is not of the
+an unknown property, an array in a comparison, or a constant that is not of the
 property's type is CimFault INVALID_QUERY, before any row is looked at.
 
 The rules:
@@ -13,6 +13,8 @@ The rules:
   `Started = 'true'`; a datetime is written as CIM's 25 characters.
 - `__PATH` and `__RELPATH` compare as object paths: host, namespace, class, key names and values in
   any letter case, keys in any order, the host left out or given as "." or with a domain.
+- A reference property compares with a text in the same way, and with nothing else: os-win asks
+  `Msvm_EthernetDeviceSAPImplementation WHERE Antecedent = '<path>'`.
 - `__CLASS`, `__SUPERCLASS`, `__DYNASTY`, `__SERVER`, `__NAMESPACE` are strings (in `__NAMESPACE`
   both slashes are the same), `__GENUS` and `__PROPERTY_COUNT` numbers, `__DERIVATION` an array.
 
@@ -50,6 +52,7 @@ from cloudstack_hyperv.emulator.cim.wql_values import (
     as_datetime,
     as_interval,
     as_number,
+    as_reference,
     as_string,
     path_key,
 )
@@ -261,7 +264,7 @@ class _Compiler:
             return lambda text: str(text).lower()
         if kind == "namespace":
             return normal_namespace
-        if kind == "path":
+        if kind in {"path", "reference"}:
             server, namespace = self._around.server, self._around.namespace
             # a text that is no path equals no path
             return lambda text: path_key(str(text), server, namespace) or ("not a path", text)
@@ -273,6 +276,7 @@ class _Compiler:
             "string": as_string,
             "namespace": as_string,
             "path": as_string,
+            "reference": as_reference,
             "number": as_number,
             "boolean": as_boolean,
             "datetime": as_datetime,

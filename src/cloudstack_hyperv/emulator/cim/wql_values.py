@@ -23,6 +23,16 @@ def as_string(value: object) -> str | None:
     return None if isinstance(value, bool) else str(value)
 
 
+def as_reference(value: object) -> str | None:
+    """Return a constant as the text of an instance's path; None if it is not one."""
+    if not isinstance(value, str):
+        return None
+    try:
+        return value if ObjectPath.parse(value).keys else None
+    except MalformedPath:
+        return None
+
+
 def as_number(value: object) -> int | float | None:
     """Return a constant as a number; None if it cannot be one."""
     if isinstance(value, str):
