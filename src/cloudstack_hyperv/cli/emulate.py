@@ -7,8 +7,8 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,6 +21,9 @@ from cloudstack_hyperv.emulator.door.server import WsmanServer
 from cloudstack_hyperv.emulator.door.settings import Account, Accounts, DoorSettings
 from cloudstack_hyperv.emulator.host.config import HostConfig, PhysicalNic, Share
 from cloudstack_hyperv.emulator.host.host import EmulatedHost
+from cloudstack_hyperv.emulator.mischief.call_file import CallFile
+from cloudstack_hyperv.emulator.mischief.mischief import Mischief
+from cloudstack_hyperv.emulator.mischief.virtual_time import KeptClock
 from cloudstack_hyperv.emulator.schema import load_schema
 from cloudstack_hyperv.observe import configure_logs
 
@@ -46,6 +49,10 @@ class EmulateOptions:
     shares: tuple[str, ...] = ()
     basic: bool = False
     calls: Path | None = None
+    control_port: int | None = None
+    """None: no control port; 0 takes a free one."""
+    virtual_time: bool = False
+    keep_running: bool = False
     log_level: str = "info"
 
 
@@ -56,6 +63,7 @@ class RunningHost:
     port: int
     user: str
     password: str
+    control_port: int | None = None
 
 
 async def emulate_host(options: EmulateOptions) -> int:
@@ -75,6 +83,7 @@ async def emulate_host(options: EmulateOptions) -> int:
                 port=host.port,
                 user=host.user,
                 folder=str(options.folder),
+                control_port=host.control_port,
             )
             await stop.wait()
     except EmulateRefused as error:
@@ -88,9 +97,12 @@ async def running_emulated_host(options: EmulateOptions) -> AsyncIterator[Runnin
     """Run an emulated host for the block; raises EmulateRefused."""
     if options.release not in RELEASES:
         raise EmulateRefused(f"no profile {options.release}; there are {', '.join(RELEASES)}")
+    if options.virtual_time and options.control_port is None:
+        raise EmulateRefused("--virtual-time needs --control-port: nobody else moves the clock")
     password = _password(options)
     options.folder.mkdir(parents=True, exist_ok=True)
-    host = EmulatedHost(_host_config(options))
+    clock = _virtual_clock(options.folder) if options.virtual_time else None
+    host = EmulatedHost(_host_config(options), clock)
     engine = CimEngine(host, load_schema().for_release(options.release))
     server = WsmanServer(
         engine,
@@ -102,17 +114,53 @@ async def running_emulated_host(options: EmulateOptions) -> AsyncIterator[Runnin
         ),
         Accounts([Account(options.user, password)], options.name),
     )
+    async with AsyncExitStack() as stack:
+        stack.callback(host.close, keep_running=options.keep_running)
+        if options.calls is not None:
+            server.calls.listen(stack.enter_context(_call_file(options.calls)).write)
+        stack.push_async_callback(server.stop)
+        with _listening(options.address, options.port):
+            await server.start()
+        control_port = None
+        if options.control_port is not None:
+            mischief = Mischief(host, server, clock)
+            stack.push_async_callback(mischief.close)
+            control_port = await _start_control_port(options.control_port, mischief, stack)
+        port = urlsplit(server.endpoints[0]).port or 0
+        yield RunningHost(port, options.user, password, control_port)
+
+
+async def _start_control_port(port: int, mischief: Mischief, stack: AsyncExitStack) -> int:
+    # Not above: its HTTP server is not loaded by those who do not ask for it.
+    from cloudstack_hyperv.emulator.mischief.control import LOOPBACK, ControlPort
+
+    control = ControlPort(mischief)
+    stack.push_async_callback(control.stop)
+    with _listening(LOOPBACK, port):
+        return await control.start(port)
+
+
+@contextmanager
+def _listening(address: str, port: int) -> Iterator[None]:
     try:
-        await server.start()
+        yield
     except OSError as error:
-        raise EmulateRefused(
-            f"cannot listen on {options.address} port {options.port}: {error.strerror}"
-        ) from error
+        raise EmulateRefused(f"cannot listen on {address} port {port}: {error.strerror}") from error
+
+
+def _call_file(path: Path) -> CallFile:
     try:
-        yield RunningHost(urlsplit(server.endpoints[0]).port or 0, options.user, password)
-    finally:
-        await server.stop()
-        host.close()
+        return CallFile(path)
+    except OSError as error:
+        raise EmulateRefused(f"--calls {path}: {error.strerror}") from error
+
+
+def _virtual_clock(folder: Path) -> KeptClock:
+    file = folder / "state" / "virtual-time"
+    try:
+        return KeptClock(file)
+    except (ValueError, OSError) as error:
+        raise EmulateRefused(f"{file}: {error}") from error
 
 
 def _host_config(options: EmulateOptions) -> HostConfig:

@@ -103,6 +103,16 @@ def emulate(
     calls: Annotated[
         Path | None, typer.Option(help="Append one JSON line a WS-Man call to this file.")
     ] = None,
+    control_port: Annotated[
+        int | None,
+        typer.Option(help="Faults on purpose over HTTP, on 127.0.0.1 only; 0 takes a free port."),
+    ] = None,
+    virtual_time: Annotated[
+        bool, typer.Option(help="The host's clock moves only when the control port says so.")
+    ] = False,
+    keep_running: Annotated[
+        bool, typer.Option(help="VMs run on at the next start; else they went through a reboot.")
+    ] = False,
     log_level: LogLevel = None,
 ) -> None:
     """Run one emulated Hyper-V host alone, until told to stop."""
@@ -120,6 +130,9 @@ def emulate(
         shares=tuple(share or ()),
         basic=basic,
         calls=calls,
+        control_port=control_port,
+        virtual_time=virtual_time,
+        keep_running=keep_running,
         log_level=log_level or "info",
     )
     raise typer.Exit(asyncio.run(emulate_host(options)))
