@@ -259,3 +259,16 @@ async def test_2012_r2_has_standard_checkpoints_only(tmp_path: Path) -> None:
     row = await driver.engine.get(V2, VSSD, {"InstanceID": made.key("InstanceID") or ""})
     assert row.values["IsSaved"] is True
     driver.host.close()
+
+
+async def test_creating_a_checkpoint_always_starts_a_job(tmp_path: Path) -> None:
+    """os-win and go-wsman find the checkpoint through Msvm_AffectedJobElement only."""
+    driver = Driver(HostConfig(tmp_path, job_mode=JobMode.SEEDED))
+    guid = await driver.define()
+    for _ in range(40):
+        reply = await driver.done(
+            SERVICE, "CreateSnapshot", AffectedSystem=system_path(guid), SnapshotType=2
+        )
+        assert reply.return_value == 4096
+        assert reply.out.get("ResultingSnapshot") is None
+    driver.host.close()

@@ -373,6 +373,9 @@ class Checkpoints:
                 kind,
                 finish,
                 self._site.config.timings.checkpoint,
+                # os-win's take_vm_snapshot finds the new checkpoint through the job, whatever the
+                # method returned.
+                always_job=kind is CREATE,
                 machine=machine,
                 affected=(machine_reference(machine.machine_id),),
                 begin=begin,

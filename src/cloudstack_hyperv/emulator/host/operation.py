@@ -55,6 +55,8 @@ class Operation:
     apply: Callable[[Any], None] = _no_effect
     seconds: float = 0.0
     usually_job: bool = True
+    always_job: bool = False
+    """A seeded host never does this at once: clients are known to need the job."""
     machine: Occupied | None = None
     affected: tuple[ObjectPath, ...] = ()
     out: Mapping[str, Value] = field(default_factory=dict)
@@ -100,7 +102,10 @@ class Conductor:
             raise invalid_state("another operation on this virtual machine is in progress")
         fate = fates.take()
         wanted = None if fate is None else self._bend(operation, fate)
-        if self.as_job(usually=operation.usually_job) if wanted is None else wanted:
+        if wanted is None:
+            seeded = self.mode is JobMode.SEEDED and not fates.is_at_once()
+            wanted = (operation.always_job and seeded) or self.as_job(usually=operation.usually_job)
+        if wanted:
             return self._start_job(call, operation)
         if operation.work is None:
             operation.begin()
