@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from tests.emulator_host.driver import (
     CONTROLLER,
@@ -74,17 +75,17 @@ class HostDriver(Driver):
             args["NewSystemSettingData"] = system
         return await self.as_caller(caller, SERVICE, method, **args)
 
-    async def migrated(self, guid: str, kind: int, *args: str, **more: object) -> dict[str, Value]:
+    async def migrated(self, guid: str, kind: int, *args: str, **more: Any) -> dict[str, Value]:
         """Migrate and see it through; return the finished job."""
-        reply = await self.migrate(guid, kind, *args, **more)  # type: ignore[arg-type]
+        reply = await self.migrate(guid, kind, *args, **more)
         assert reply.return_value == 4096, reply
         job = await self.finish(reply)
         assert job["JobState"] == 7, job["ErrorDescription"]
         return job
 
-    async def refused(self, guid: str, kind: int, *args: str, **more: object) -> dict[str, Value]:
+    async def refused(self, guid: str, kind: int, *args: str, **more: Any) -> dict[str, Value]:
         """Try to migrate; return the failed job."""
-        reply = await self.migrate(guid, kind, *args, **more)  # type: ignore[arg-type]
+        reply = await self.migrate(guid, kind, *args, **more)
         assert reply.return_value == 4096, reply
         job = await self.finish(reply)
         assert job["JobState"] == 10
@@ -175,10 +176,10 @@ class HostDriver(Driver):
 class FleetDriver:
     """Hosts that know each other."""
 
-    def __init__(self, folder: Path, count: int = 2, **options: object) -> None:
+    def __init__(self, folder: Path, count: int = 2, **options: Any) -> None:
         template = HostConfig(folder, job_mode=JobMode.ALWAYS_4096)
         self.clock = VirtualClock()
-        plan = plan_fleet(folder, count, **{"template": template, **options})  # type: ignore[arg-type]
+        plan = plan_fleet(folder, count, **{"template": template, **options})
         self.fleet = Fleet(plan, self.clock)
         self.hosts = [HostDriver(host, self.clock) for host in self.fleet]
 

@@ -44,6 +44,8 @@ def connect(
     destination = peers.find(destination_name)
     if destination is None:
         raise _cannot_connect(destination_name, "No such host is known.", HOST_NOT_FOUND)
+    if destination is source:
+        raise _cannot_connect(destination_name, "It is the source itself.", 0x80070057)
     if not destination.reachable:
         raise _cannot_connect(
             destination_name,

@@ -103,8 +103,6 @@ class Move:
                 addresses=wish.addresses,
                 needs_cifs=wish.moves_storage or wish.smb or home.settings.uses_smb,
             )
-            if self._away is home:
-                raise self._failure("The destination is the source itself", 0x80070057)
         self._hooks.reach(Stage.CHECK)
         self._check_limits()
         planned = self._planned()
