@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,12 @@ from tests.emulation import HOST_ADDRESS, POOL, SECONDARY_URL, Emulation
 from cloudstack_hyperv.cim import ObjectPath, Uint16
 from cloudstack_hyperv.cim.constants import GENERATION_1, RequestedState
 from cloudstack_hyperv.hypervisor import settings_data as data
+from cloudstack_hyperv.hypervisor.checkpoints import SNAPSHOT_SERVICE
 from cloudstack_hyperv.hypervisor.devices import read_devices
 from cloudstack_hyperv.hypervisor.jobs import call
 from cloudstack_hyperv.hypervisor.machines import MANAGEMENT_SERVICE, machine_path, settings_path
 from cloudstack_hyperv.hypervisor.ownership import Ownership
+from cloudstack_hyperv.hypervisor.release import read_release
 from cloudstack_hyperv.hypervisor.wish import DriveKind
 from cloudstack_hyperv.messages import Answer, Command
 from cloudstack_hyperv.messages.answers.storage import CopyCmdAnswer
@@ -73,30 +76,57 @@ class StorageStage:
         return await self.resource.execute(command)
 
     async def define_vm(
-        self, name: str, disk: str, *, running: bool = False, ours: bool = False
+        self,
+        name: str,
+        disk: str,
+        *,
+        running: bool = False,
+        ours: bool = False,
+        scsi: bool = False,
     ) -> str:
-        """Define a VM with a disk, CloudStack's only if `ours`; returns its GUID."""
+        """Define a VM with a disk (on IDE), CloudStack's only if `ours`; returns its GUID."""
         guid = await self.define_empty_vm(name, ours=ours)
-        devices = await read_devices(self.cim, guid, name)
-        controller = devices.controllers[0]
-        drive = await self._add(guid, data.parented(data.drive(DriveKind.DISK, 0), controller.path))
-        await self._add(guid, data.parented(data.medium(DriveKind.DISK, disk), drive))
+        await self.add_disk(guid, name, disk, scsi=scsi)
         if running:
-            await call(
-                self.cim,
-                machine_path(guid),
-                "RequestStateChange",
-                {"RequestedState": Uint16(RequestedState.START)},
-                what="start",
-            )
+            await self.request(guid, RequestedState.START)
         return guid
+
+    async def add_disk(self, guid: str, name: str, disk: str, *, scsi: bool = False) -> None:
+        """Give a VM a disk at the first place of an IDE or of a new SCSI controller."""
+        if scsi:
+            controller = await self._add(guid, data.scsi_controller(f"{{{uuid.uuid4()}}}"))
+        else:
+            controller = (await read_devices(self.cim, guid, name)).controllers[0].path
+        drive = await self._add(guid, data.parented(data.drive(DriveKind.DISK, 0), controller))
+        await self._add(guid, data.parented(data.medium(DriveKind.DISK, disk), drive))
+
+    async def request(self, guid: str, state: RequestedState) -> None:
+        """Ask for another state of a VM and wait for it."""
+        await call(
+            self.cim,
+            machine_path(guid),
+            "RequestStateChange",
+            {"RequestedState": Uint16(state)},
+            what="change the state",
+        )
+
+    async def checkpoint(self, guid: str) -> None:
+        """Take a checkpoint of a VM, as an operator does."""
+        await call(
+            self.cim,
+            SNAPSHOT_SERVICE,
+            "CreateSnapshot",
+            {"AffectedSystem": machine_path(guid), "SnapshotType": Uint16(2)},
+            what="take a checkpoint",
+        )
 
     async def define_empty_vm(self, name: str, *, ours: bool = False) -> str:
         """Define a VM without disks; returns its GUID."""
         settings: dict[str, Scalar | Sequence[Scalar]] = {
             "ElementName": name,
-            "VirtualSystemSubType": GENERATION_1,
         }
+        if (await read_release(self.cim)).has_generation_2:
+            settings["VirtualSystemSubType"] = GENERATION_1
         if ours:
             settings["Notes"] = [Ownership(name, 17, VOLUME_UUID).note]
         result = await call(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from tests.emulation import HOST_ADDRESS, POOL
+from tests.emulation import HOST_ADDRESS, POOL, agent_context, running_emulation
 from tests.resource_host.storage_stage import (
     POOL_UUID,
     TEMPLATE_SIZE,
@@ -14,15 +16,19 @@ from tests.resource_host.storage_stage import (
     secondary_store,
 )
 
+from cloudstack_hyperv.config import MountSettings
+from cloudstack_hyperv.emulator.host.config import SharedVolume
 from cloudstack_hyperv.messages import to_json
 from cloudstack_hyperv.messages.answer import Answer
 from cloudstack_hyperv.messages.answers.monitoring import (
     GetStorageStatsAnswer,
+    GetVolumeStatAnswer,
     GetVolumeStatsAnswer,
 )
 from cloudstack_hyperv.messages.answers.storage import ModifyStoragePoolAnswer
 from cloudstack_hyperv.messages.commands.monitoring import (
     GetStorageStatsCommand,
+    GetVolumeStatCommand,
     GetVolumeStatsCommand,
 )
 from cloudstack_hyperv.messages.commands.storage import (
@@ -31,6 +37,7 @@ from cloudstack_hyperv.messages.commands.storage import (
     ModifyStoragePoolCommand,
 )
 from cloudstack_hyperv.messages.objects.storage import StorageFilerTO
+from cloudstack_hyperv.resource.resource import Resource
 from cloudstack_hyperv.resource.storage_access import local_pool_uuid
 
 
@@ -151,3 +158,73 @@ async def test_get_volume_stats_command_knows_a_pool_that_was_modified(
     assert not (await storage.execute(command)).result
     await storage.execute(ModifyStoragePoolCommand(add=True, pool=filer()))
     assert (await storage.execute(command)).result
+
+
+async def test_get_volume_stats_command_counts_what_checkpoints_hold(
+    storage: StorageStage,
+) -> None:
+    file = storage.pool / f"{VOLUME_UUID}.vhdx"
+    make_disk(file)
+    await storage.execute(ModifyStoragePoolCommand(add=True, pool=filer()))
+    guid = await storage.define_vm("i-2-17-VM", f"{POOL}\\{file.name}", running=True, ours=True)
+    await storage.checkpoint(guid)
+    (storage.pool / "broken.vhdx").write_bytes(b"no disk")
+    (storage.pool / "twice.vhdx").touch()
+    (storage.pool / "twice.vhd").touch()
+    answer = await storage.execute(
+        GetVolumeStatsCommand(
+            volume_uuids=["broken", "twice", VOLUME_UUID], pool_uuid=POOL_UUID, pool_type="x"
+        )
+    )
+    assert isinstance(answer, GetVolumeStatsAnswer)
+    assert answer.volume_stats is not None
+    assert list(answer.volume_stats) == [VOLUME_UUID], "one bad file spoils nothing"
+    (branch,) = storage.pool.glob("*.avhdx")
+    held = file.stat().st_size + branch.stat().st_size
+    assert answer.volume_stats[VOLUME_UUID].physical_size == held
+
+
+async def test_get_volume_stat_command_measures_one_volume(storage: StorageStage) -> None:
+    make_disk(storage.pool / f"{VOLUME_UUID}.vhdx")
+    local = local_pool_uuid(HOST_ADDRESS, POOL)
+    answer = await storage.execute(GetVolumeStatCommand(volume_path=VOLUME_UUID, pool_uuid=local))
+    assert isinstance(answer, GetVolumeStatAnswer)
+    assert answer.result
+    assert answer.virtual_size == TEMPLATE_SIZE
+    assert answer.size == (storage.pool / f"{VOLUME_UUID}.vhdx").stat().st_size
+    gone = await storage.execute(GetVolumeStatCommand(volume_path="gone", pool_uuid=local))
+    assert not gone.result
+
+
+async def test_pools_on_cluster_shared_volumes_are_measured_each_by_its_own(
+    tmp_path: Path,
+) -> None:
+    """Volumes mounted in folders: the longest path that fits is the one that counts."""
+    csv = "C:\\ClusterStorage"
+    volumes = tuple(
+        SharedVolume(f"{csv}\\{name}", tmp_path / name, capacity=size << 30)
+        for name, size in (("Volume1", 300), ("Volume2", 500))
+    )
+    mounts = [MountSettings(host_path=v.path, folder=str(v.folder)) for v in volumes]
+    folders = (f"{csv}\\Volume1\\pool", f"{csv}\\Volume2", f"{csv}\\volume2\\deep\\er", POOL)
+    sizes = []
+    async with running_emulation(tmp_path, volumes=volumes) as emulation:
+        mounts.append(MountSettings(host_path="C:\\", folder=str(emulation.folder / "c")))
+        for folder in ("Volume1/pool", "Volume2/deep/er"):
+            (tmp_path / folder).mkdir(parents=True)
+        async with agent_context(emulation, mounts=tuple(mounts)) as context:
+            resource = Resource(context)
+            for number, folder in enumerate(folders):
+                pool = filer(folder, uuid=f"pool-{number}")
+                answer = await resource.execute(ModifyStoragePoolCommand(add=True, pool=pool))
+                assert isinstance(answer, ModifyStoragePoolAnswer)
+                assert answer.result, answer.details
+                assert answer.pool_info is not None
+                assert answer.pool_info.local_path == folder
+                sizes.append(answer.pool_info.capacity_bytes >> 30)
+            for number in range(len(folders)):
+                stats = await resource.execute(GetStorageStatsCommand(id=f"pool-{number}"))
+                assert isinstance(stats, GetStorageStatsAnswer)
+                assert stats.capacity_bytes >> 30 == sizes[number]
+    assert sizes[:3] == [300, 500, 500]
+    assert sizes[3] not in (300, 500)

@@ -11,6 +11,7 @@ Source: Microsoft, "Msvm_ImageManagementService", "Msvm_VirtualHardDiskSettingDa
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from cloudstack_hyperv.cim import ObjectPath, Uint16, Uint32, Uint64
@@ -18,7 +19,8 @@ from cloudstack_hyperv.cim.constants import NAMESPACE_CIMV2, VhdFormat, VhdType
 from cloudstack_hyperv.hypervisor.errors import HypervisorError, WrongState, translated
 from cloudstack_hyperv.hypervisor.jobs import ProgressCallback, call
 from cloudstack_hyperv.wsman import errors as wsman
-from cloudstack_hyperv.wsman.api import CimClient, EmbeddedInstance, Scalar
+from cloudstack_hyperv.wsman.api import CimClient, EmbeddedInstance, Instance, Scalar
+from cloudstack_hyperv.wsman.protocol.embedded import parse_embedded
 
 _SERVICE: Final = "Msvm_ImageManagementService"
 IMAGE_SERVICE: Final = ObjectPath.of(_SERVICE, CreationClassName=_SERVICE)
@@ -30,6 +32,20 @@ IMAGE_TIMEOUT: Final = 10800.0
 MIB: Final = 1 << 20
 LARGEST_VHD: Final = 2040 << 30
 LARGEST_VHDX: Final = 64 << 40
+
+
+@dataclass(frozen=True, slots=True)
+class HostDisk:
+    """What the host says of a virtual disk file, its own metadata; sizes are bytes."""
+
+    disk_type: VhdType
+    disk_format: VhdFormat
+    virtual_size: int
+    sector: int
+    """Logical sector size."""
+    parent: str
+    """Windows path of the parent of a differencing disk, "" for any other."""
+
 
 _DELETED = 0
 _NO_SUCH_FILE = 9
@@ -118,8 +134,43 @@ async def convert_disk(
     )
 
 
+async def read_disk(client: CimClient, path: str) -> HostDisk:
+    """Ask the host for a disk's metadata; it can tell those of a running VM's disk too.
+
+    Raises HypervisorError where there is no disk.
+    """
+    what = f"read the metadata of {path}"
+    result = await call(
+        client, IMAGE_SERVICE, "GetVirtualHardDiskSettingData", {"Path": path}, what=what
+    )
+    row = _embedded(result.out, "SettingData", what)
+    try:
+        return HostDisk(
+            disk_type=VhdType(row.uint("Type") or 0),
+            disk_format=VhdFormat(row.uint("Format") or 0),
+            virtual_size=row.uint("MaxInternalSize") or 0,
+            sector=row.uint("LogicalSectorSize") or 512,
+            parent=row.string("ParentPath") or "",
+        )
+    except ValueError as error:
+        raise HypervisorError(f"{what}: the host answers something unknown ({error})") from error
+
+
+async def smallest_size(client: CimClient, path: str) -> int | None:
+    """Ask the host how small a disk can become, None where it does not say.
+
+    Raises HypervisorError where the file cannot be looked into, as one that is written to.
+    """
+    what = f"read the state of {path}"
+    result = await call(client, IMAGE_SERVICE, "GetVirtualHardDiskState", {"Path": path}, what=what)
+    return _embedded(result.out, "State", what).uint("MinInternalSize")
+
+
 async def resize_disk(client: CimClient, path: str, size: int) -> None:
-    """Set the virtual size of a disk that no VM uses and that is nobody's parent."""
+    """Set the virtual size of a disk that is nobody's parent.
+
+    From 2012 R2 on the host also does so for a VHDX on a running VM's SCSI controller.
+    """
     await call(
         client,
         IMAGE_SERVICE,
@@ -151,6 +202,17 @@ async def delete_file(client: CimClient, path: str) -> bool:
         return False
     reason = _DELETE_CODES.get(code or 0, f"code {code}")
     raise WrongState(f"delete {path}: {reason}")
+
+
+def _embedded(out: Instance, name: str, what: str) -> Instance:
+    """Return an out parameter that is an instance: as XML elements, or as text."""
+    found = out.instances(name)
+    if found:
+        return found[0]
+    text = out.string(name)
+    if not text:
+        raise HypervisorError(f"{what}: the host's answer has no {name}")
+    return parse_embedded(text)
 
 
 def _setting(values: dict[str, Scalar]) -> EmbeddedInstance:

@@ -1,14 +1,14 @@
-"""Before a disk is deleted or taken for a copy: who uses it?
+"""Before a disk is deleted, moved, resized or taken for a copy: who uses it?
 
 A disk attached to any VM, ours or not, or to a checkpoint, is never deleted, moved or resized
 behind its back; a disk that others have as their parent never at all.  The host's own settings say
-what is attached, each file's own metadata says what its parent is.  A parent may be named by a
-path that we cannot follow (`\\\\?\\Volume{...}\\`); where the rest of it fits, it counts.
+what is attached (`hypervisor.attachments`), each file's own metadata what its parent is
+(`resource.disk_parents`).
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,24 +19,18 @@ from cloudstack_hyperv.hypervisor.attachments import Attachment, list_attachment
 from cloudstack_hyperv.hypervisor.errors import WrongState, translated
 from cloudstack_hyperv.hypervisor.machines import machine_path
 from cloudstack_hyperv.resource.context import HostContext
-from cloudstack_hyperv.storage.host_files import HostFileNotFound
+from cloudstack_hyperv.resource.disk_parents import children_in_folder, stands_on
 from cloudstack_hyperv.storage.windows_paths import (
-    file_name,
-    folded,
+    BadWindowsPath,
     parent_folder,
     same_path,
     split_extension,
-    split_path,
 )
-from cloudstack_hyperv.vhd import VhdError
 from cloudstack_hyperv.wsman import errors as wsman
 
 log = structlog.get_logger(__name__)
 
-_DISKS: Final = frozenset({".vhdx", ".vhd", ".avhdx", ".avhd", ".vhds"})
 _CHECKPOINT_DISKS: Final = frozenset({".avhdx", ".avhd"})
-_VOLUME_PATH: Final = re.compile(r"\\\\\?\\Volume\{[0-9A-Fa-f-]+\}\\(?P<rest>.+)", re.DOTALL)
-_LONG_PATH: Final = re.compile(r"\\\\\?\\(?P<unc>UNC\\)?(?P<rest>.+)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +52,18 @@ class DiskUser:
         return f"VM {self.name}" if self.state is not None else f"checkpoint {self.name}"
 
 
-async def users_of(context: HostContext, path: str) -> tuple[DiskUser, ...]:
-    """Return who has a disk: one round trip, and one more for each that has it."""
+async def users_of(
+    context: HostContext, path: str, attachments: Sequence[Attachment] | None = None
+) -> tuple[DiskUser, ...]:
+    """Return who has a disk: one round trip, and one more for each that has it.
+
+    `attachments` spares the first one, where they were read before.
+    """
+    if attachments is None:
+        attachments = await list_attachments(context.cim)
     found = [
         attachment
-        for attachment in await list_attachments(context.cim)
+        for attachment in attachments
         if await _is_or_stands_on(context, attachment.path, path)
     ]
     return tuple([await _user(context, attachment) for attachment in found])
@@ -85,15 +86,32 @@ async def require_unattached(context: HostContext, path: str, purpose: str) -> N
         raise WrongState(f"{purpose}: {path} is attached to {users[0]}")
 
 
-async def require_no_children(context: HostContext, path: str, purpose: str) -> None:
-    """Raise WrongState if a disk in the same folder has this one as its parent."""
-    own = file_name(path)
-    for file in await context.files.list_folder(parent_folder(path)):
-        name = file_name(file.path)
-        if file.is_folder or folded(name) == folded(own):
-            continue
-        if split_extension(name)[1] in _DISKS and await _has_parent(context, file.path, path):
-            raise WrongState(f"{purpose}: {path} is the parent of {file.path}, which needs it")
+async def require_no_children(
+    context: HostContext,
+    path: str,
+    purpose: str,
+    attachments: Sequence[Attachment] | None = None,
+) -> None:
+    """Raise WrongState if a disk has this one as its parent.
+
+    Looked at are the disks of its folder, where clones and checkpoints' disks are made, and those
+    that VMs have in other folders; checkpoints' disks there are the business of `users_of`.  One
+    round trip where `attachments` are not given.
+    """
+    children = await children_in_folder(context, path)
+    if not children:
+        folder = parent_folder(path)
+        if attachments is None:
+            attachments = await list_attachments(context.cim)
+        children = [
+            attachment.path
+            for attachment in attachments
+            if split_extension(attachment.path)[1] not in _CHECKPOINT_DISKS
+            and not _lies_in(attachment.path, folder)
+            and await stands_on(context, attachment.path, path)
+        ]
+    if children:
+        raise WrongState(f"{purpose}: {path} is the parent of {children[0]}, which needs it")
 
 
 async def _is_or_stands_on(context: HostContext, attached: str, path: str) -> bool:
@@ -101,58 +119,14 @@ async def _is_or_stands_on(context: HostContext, attached: str, path: str) -> bo
         return True
     if split_extension(attached)[1] not in _CHECKPOINT_DISKS:
         return False
-    seen: set[str] = set()
-    current = attached
-    while folded(current) not in seen:
-        seen.add(folded(current))
-        parents = await _parents(context, current)
-        if any(_names(parent, path) for parent in parents):
-            return True
-        following = [parent for parent in parents if not parent.startswith("\\\\?\\")]
-        if not following:
-            return False
-        current = following[0]
-    return False
+    return await stands_on(context, attached, path)
 
 
-async def _has_parent(context: HostContext, child: str, path: str) -> bool:
-    return any(_names(parent, path) for parent in await _parents(context, child))
-
-
-async def _parents(context: HostContext, child: str) -> list[str]:
-    """Return the paths under which a disk looks for its parent, [] for one without."""
+def _lies_in(path: str, folder: str) -> bool:
     try:
-        info = await context.files.disk_info(child)
-    except HostFileNotFound:
-        return []
-    except VhdError as error:
-        # What is no disk can be nobody's child; it is somebody's file all the same.
-        log.debug("not a disk", path=child, reason=str(error))
-        return []
-    if info.parent is None:
-        return []
-    return [_plain(parent) for parent in info.parent.candidate_paths(child)]
-
-
-def _names(parent: str, path: str) -> bool:
-    if same_path(parent, path):
-        return True
-    volume = _VOLUME_PATH.match(parent)
-    if volume is None:
+        return same_path(parent_folder(path), folder)
+    except BadWindowsPath:
         return False
-    wanted = [folded(name) for name in volume["rest"].split("\\") if name]
-    have = [folded(name) for name in split_path(path).components]
-    return bool(wanted) and have[-len(wanted) :] == wanted
-
-
-def _plain(path: str) -> str:
-    r"""Return `\\?\C:\x` as `C:\x` and `\\?\UNC\s\h` as `\\s\h`."""
-    if _VOLUME_PATH.match(path):
-        return path
-    match = _LONG_PATH.fullmatch(path)
-    if match is None:
-        return path
-    return f"\\\\{match['rest']}" if match["unc"] else match["rest"]
 
 
 async def _user(context: HostContext, attachment: Attachment) -> DiskUser:

@@ -7,6 +7,7 @@ from cloudstack_hyperv.resource import (
     networks,
     statistics,
     storage_pools,
+    store_listing,
     vm_adapters,
     vm_drives,
     vm_reboot,
@@ -14,6 +15,8 @@ from cloudstack_hyperv.resource import (
     vm_start,
     vm_state,
     vm_stop,
+    volume_resize,
+    volume_statistics,
     volumes,
 )
 from cloudstack_hyperv.resource.registry import HandlerRow, handler_row, supported_commands
@@ -27,6 +30,7 @@ HANDLER_MODULES = (
     networks,
     statistics,
     storage_pools,
+    store_listing,
     vm_adapters,
     vm_drives,
     vm_reboot,
@@ -34,5 +38,7 @@ HANDLER_MODULES = (
     vm_start,
     vm_state,
     vm_stop,
+    volume_resize,
+    volume_statistics,
     volumes,
 )

@@ -17,33 +17,21 @@ import time
 
 from cloudstack_hyperv.hypervisor.inventory import read_volumes, volume_of
 from cloudstack_hyperv.messages.answer import Answer
-from cloudstack_hyperv.messages.answers.monitoring import (
-    GetStorageStatsAnswer,
-    GetVolumeStatsAnswer,
-)
+from cloudstack_hyperv.messages.answers.monitoring import GetStorageStatsAnswer
 from cloudstack_hyperv.messages.answers.storage import ModifyStoragePoolAnswer
-from cloudstack_hyperv.messages.commands.monitoring import (
-    GetStorageStatsCommand,
-    GetVolumeStatsCommand,
-)
+from cloudstack_hyperv.messages.commands.monitoring import GetStorageStatsCommand
 from cloudstack_hyperv.messages.commands.storage import (
     CreateStoragePoolCommand,
     DeleteStoragePoolCommand,
     ModifyStoragePoolCommand,
 )
-from cloudstack_hyperv.messages.objects.storage import (
-    StorageFilerTO,
-    StoragePoolInfo,
-    VolumeStatsEntry,
-)
+from cloudstack_hyperv.messages.objects.storage import StorageFilerTO, StoragePoolInfo
 from cloudstack_hyperv.resource.context import HostContext
 from cloudstack_hyperv.resource.errors import CommandRefused
 from cloudstack_hyperv.resource.registry import handles
 from cloudstack_hyperv.resource.storage_access import StorageAccess, storage_access
 from cloudstack_hyperv.storage.host_files import HostFileError, HostFileNotFound, VolumeSpace
-from cloudstack_hyperv.storage.locations import find_disk
-from cloudstack_hyperv.storage.windows_paths import BadWindowsPath, join_path
-from cloudstack_hyperv.vhd import VhdError
+from cloudstack_hyperv.storage.windows_paths import join_path
 
 
 def _pool_key(command: CreateStoragePoolCommand | ModifyStoragePoolCommand) -> tuple[str, ...]:
@@ -107,44 +95,6 @@ async def get_storage_stats(
         result=True,
         used_bytes=space.capacity - space.available,
         capacity_bytes=space.capacity,
-    )
-
-
-@handles(GetVolumeStatsCommand, page="Phase 1: storage statistics")
-async def get_volume_stats(
-    command: GetVolumeStatsCommand, context: HostContext
-) -> GetVolumeStatsAnswer:
-    """Measure volumes by file stem; one that is not there is left out."""
-    folder = await storage_access(context).known_folder(command.pool_uuid)
-    if folder is None:
-        raise CommandRefused(f"storage pool {command.pool_uuid} is not known on this host yet")
-    found = {}
-    for stem in command.volume_uuids:
-        entry = await _volume_stats(context, folder, stem)
-        if entry is not None:
-            found[stem] = entry
-    return GetVolumeStatsAnswer(
-        result=True,
-        pool_uuid=command.pool_uuid,
-        pool_type=command.pool_type,
-        volume_stats=found,
-    )
-
-
-async def _volume_stats(context: HostContext, folder: str, stem: str) -> VolumeStatsEntry | None:
-    try:
-        path = await find_disk(folder, stem, None, context.files)
-    except BadWindowsPath:
-        return None  # a name that no file can have has no statistics
-    status = await context.files.status(path) if path else None
-    if path is None or status is None:
-        return None
-    try:
-        info = await context.files.disk_info(path)
-    except VhdError as error:
-        raise CommandRefused(f"{path} is no usable disk: {error}") from error
-    return VolumeStatsEntry(
-        volume_uuid=stem, physical_size=status.size, virtual_size=info.virtual_size
     )
 
 

@@ -1,12 +1,15 @@
-"""What the copies of volumes have in common: is it there already, is its chain whole."""
+"""What commands about volumes have in common: limits, is it there already, is its chain whole."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 import structlog
 
+from cloudstack_hyperv.cim.constants import VhdFormat
+from cloudstack_hyperv.hypervisor import images
 from cloudstack_hyperv.messages.answers.storage import CopyCmdAnswer
 from cloudstack_hyperv.messages.objects.storage import VolumeObjectTO
 from cloudstack_hyperv.resource import host_copies
@@ -19,6 +22,10 @@ from cloudstack_hyperv.storage.progress import Progress
 from cloudstack_hyperv.vhd import DiskInfo
 
 log = structlog.get_logger(__name__)
+
+LARGEST: Final = {VhdFormat.VHDX: images.LARGEST_VHDX, VhdFormat.VHD: images.LARGEST_VHD}
+SMALLEST: Final = 3 << 20
+"""Bytes of the smallest disk that the image service makes."""
 
 
 async def existing_volume(

@@ -19,6 +19,7 @@ import structlog
 
 from cloudstack_hyperv.cim.constants import VhdFormat
 from cloudstack_hyperv.hypervisor import drives, images
+from cloudstack_hyperv.hypervisor.attachments import list_attachments
 from cloudstack_hyperv.hypervisor.errors import WrongState
 from cloudstack_hyperv.messages import copy_with
 from cloudstack_hyperv.messages.answer import Answer
@@ -44,7 +45,7 @@ from cloudstack_hyperv.resource.errors import CommandRefused
 from cloudstack_hyperv.resource.known_machines import machine_directory
 from cloudstack_hyperv.resource.registry import handles
 from cloudstack_hyperv.resource.storage_access import storage_access
-from cloudstack_hyperv.resource.volume_files import existing_volume
+from cloudstack_hyperv.resource.volume_files import LARGEST, SMALLEST, existing_volume
 from cloudstack_hyperv.storage.copying import require_space
 from cloudstack_hyperv.storage.locations import disk_path, find_disk, object_stem, pool_of
 from cloudstack_hyperv.storage.windows_paths import join_path, parent_folder, same_path
@@ -52,9 +53,6 @@ from cloudstack_hyperv.storage.windows_paths import join_path, parent_folder, sa
 log = structlog.get_logger(__name__)
 
 SECTOR: Final = 512
-LARGEST: Final = {VhdFormat.VHDX: images.LARGEST_VHDX, VhdFormat.VHD: images.LARGEST_VHD}
-SMALLEST: Final = 3 << 20
-"""Bytes of the smallest disk that the image service makes."""
 
 
 def _created_keys(command: CreateObjectCommand) -> tuple[str, ...]:
@@ -164,8 +162,9 @@ async def _delete_disk(
     if path is None or await context.files.status(path) is None:
         return Answer(result=True, details=f"{stem} is not in {folder}")
     purpose = f"delete {stem}"
-    await require_no_children(context, path, purpose)
-    for user in await users_of(context, path):
+    attachments = await list_attachments(context.cim)
+    await require_no_children(context, path, purpose, attachments)
+    for user in await users_of(context, path, attachments):
         await _detach(context, user, path, purpose)
     return await _delete_file(context, path)
 
