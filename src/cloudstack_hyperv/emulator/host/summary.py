@@ -10,7 +10,7 @@ from the same page and virt-who, that checkpoints are then left out from os-win'
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from cloudstack_hyperv.cim.constants import ReturnCode
 from cloudstack_hyperv.emulator.cim.provider import MethodCall, MethodReply, Row, Value
@@ -109,7 +109,7 @@ def _heartbeat(values: Values, machine: Machine, settings: Configuration, now: d
 
 def _uptime(values: Values, machine: Machine, settings: Configuration, now: datetime) -> None:
     del settings
-    values["UpTime"] = int(machine.uptime(now).total_seconds() * 1000)
+    values["UpTime"] = machine.uptime(now) // timedelta(milliseconds=1)
 
 
 def _guest_os(values: Values, machine: Machine, settings: Configuration, now: datetime) -> None:

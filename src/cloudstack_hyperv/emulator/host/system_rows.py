@@ -7,6 +7,7 @@ what libvirt's driver and os-win look for.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
 
 from cloudstack_hyperv.cim.constants import ResourceSubType
 from cloudstack_hyperv.emulator.cim.provider import Row, Value
@@ -99,7 +100,7 @@ class SystemRows:
             "CreationClassName": SYSTEM,
             "Name": machine.machine_id,
             "ResetCapability": 1,
-            "OnTimeInMilliseconds": int(machine.uptime(now).total_seconds() * 1000),
+            "OnTimeInMilliseconds": machine.uptime(now) // timedelta(milliseconds=1),
             "NumberOfNumaNodes": 1,
             "ReplicationState": 0,
             "ReplicationMode": 0,
