@@ -35,11 +35,11 @@ from cloudstack_hyperv.hypervisor.adapters import AdapterState, read_adapters, r
 from cloudstack_hyperv.hypervisor.devices import read_devices
 from cloudstack_hyperv.hypervisor.errors import (
     HypervisorError,
-    JobFailed,
     MethodFailed,
     OperationTimedOut,
     VirtualMachineNotFound,
     WrongState,
+    failed_by_host,
     translated,
 )
 from cloudstack_hyperv.hypervisor.jobs import JobVanished, call
@@ -172,7 +172,7 @@ async def take(
                 ),
             )
         except HypervisorError as error:
-            patience = 0.0 if _is_told(error) else SETTLING
+            patience = 0.0 if failed_by_host(error) else SETTLING
             raise
         patience = 0.0
         new = [c for c in await list_checkpoints(client, machine.guid, vm) if c.guid not in before]
@@ -212,7 +212,9 @@ async def delete(
     try:
         await _patiently(client, machine.guid, timeout, destroy)
     except HypervisorError as error:
-        if not await _vanishes(client, machine, checkpoint, 0 if _is_told(error) else SETTLING):
+        if not await _vanishes(
+            client, machine, checkpoint, 0 if failed_by_host(error) else SETTLING
+        ):
             raise
     else:
         if not await _vanishes(client, machine, checkpoint, SETTLING):
@@ -352,11 +354,6 @@ async def _vanishes(
             return True
         if not await pace.next():
             return False
-
-
-def _is_told(error: HypervisorError) -> bool:
-    """Whether the host itself said that it failed, so that nothing can come of it any more."""
-    return isinstance(error, MethodFailed | JobFailed)
 
 
 async def _is_busy(client: CimClient, guid: str) -> bool:

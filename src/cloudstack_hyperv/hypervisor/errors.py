@@ -60,6 +60,15 @@ class OperationTimedOut(HypervisorError):
     """The deadline passed; whether the operation took effect is unknown or stated."""
 
 
+def failed_by_host(error: BaseException) -> bool:
+    """Whether the host itself said that it failed: nothing can come of the call any more.
+
+    After any other failure (a connection that broke, a deadline) what was asked for may still
+    happen, also a moment later.
+    """
+    return isinstance(error, MethodFailed | JobFailed)
+
+
 @contextmanager
 def translated(operation: str) -> Iterator[None]:
     """Turn WS-Man errors raised in the block into HypervisorErrors that name `operation`."""

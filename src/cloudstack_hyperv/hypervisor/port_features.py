@@ -124,6 +124,44 @@ async def change_vlan(
         undo.commit()
 
 
+async def change_limit(
+    client: CimClient, connection: ObjectPath, limit: int | None, what: str
+) -> None:
+    """Give a port another bandwidth limit (bits a second), or none; one or two round trips.
+
+    As with a new port, a host that refuses a limit leaves the NIC without.
+    """
+    prefix = f"{connection.key('InstanceID') or ''}\\"
+    with translated(what):
+        rows = await client.query(Select(data.BANDWIDTH, where=starts_with("InstanceID", prefix)))
+    present = rows[0] if rows else None
+    if present is None and limit is not None:
+        await set_features(
+            client, connection, required=(), optional=(data.bandwidth(limit),), what=what
+        )
+    elif present is not None and limit is None:
+        await _remove(client, present, what)
+    elif present is not None and limit is not None and present.uint("Limit") != limit:
+        change = data.bandwidth(limit)
+        change = EmbeddedInstance(
+            change.class_name, {"InstanceID": present.require("InstanceID"), **change.properties}
+        )
+        try:
+            await call(
+                client,
+                MANAGEMENT_SERVICE,
+                "ModifyFeatureSettings",
+                {"FeatureSettings": [change]},
+                what=what,
+            )
+        except (MethodFailed, JobFailed) as error:
+            log.info("the host does not modify a limit; removed and added", reason=str(error))
+            await _remove(client, present, what)
+            await set_features(
+                client, connection, required=(), optional=(data.bandwidth(limit),), what=what
+            )
+
+
 async def verify_vlans(
     client: CimClient, guid: str, wanted: Mapping[ObjectPath, int], name: str
 ) -> None:

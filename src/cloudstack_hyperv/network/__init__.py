@@ -7,6 +7,7 @@ from cloudstack_hyperv.network.nic_wish import (
     nic_wish,
     nic_wishes,
     normal_mac,
+    rate_limit,
     spelled_mac,
 )
 from cloudstack_hyperv.network.vlan import UnusableNetwork, vlan_from_text, vlan_of
@@ -19,6 +20,7 @@ __all__ = [
     "nic_wish",
     "nic_wishes",
     "normal_mac",
+    "rate_limit",
     "spelled_mac",
     "vlan_from_text",
     "vlan_of",
