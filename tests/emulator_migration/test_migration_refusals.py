@@ -258,7 +258,7 @@ async def test_as_many_at_once_as_are_allowed(pair: FleetDriver) -> None:
     ],
 )
 async def test_arguments_that_make_no_sense(
-    pair: FleetDriver, kind: int, destination: str | None, changes: dict[str, Value], code: int
+    pair: FleetDriver, kind: int, destination: str | None, changes: dict[str, Any], code: int
 ) -> None:
     guid = await pair[0].build(start=False)
     reply = await pair[0].migrate(guid, kind, destination, **changes)
