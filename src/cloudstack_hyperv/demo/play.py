@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,14 +19,29 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from cloudstack_hyperv.demo import conversation as say
+from cloudstack_hyperv.demo.checks import (
+    Check,
+    answers,
+    content_of_root,
+    counts,
+    host_has_load,
+    is_now,
+    lacks,
+    new_data,
+    plain_mac,
+    pool_has_space,
+    pool_is_used,
+    pool_of,
+    reports_power_on,
+    shows,
+    started_up,
+    vm_has_statistics,
+)
 from cloudstack_hyperv.demo.management_server import ManagementServer, Reply
 from cloudstack_hyperv.demo.observer import HostObserver, Snapshot, changes
 from cloudstack_hyperv.demo.processes import LoggedProcess, ProcessFailed
-from cloudstack_hyperv.demo.stage import Stage, same_content
+from cloudstack_hyperv.demo.stage import Stage
 from cloudstack_hyperv.observe import redact_text
-
-Check = Callable[[Reply, Snapshot, Snapshot], list[str]]
-"""(reply, before, after) -> what is not as it should be."""
 
 
 @dataclass(slots=True)
@@ -171,7 +185,7 @@ def _life(play: Play) -> None:
         "template: secondary to primary", f"{say.STORAGE}CopyCommand", say.copy_template(zone),
         answers("CopyCmdAnswer"), bar=True,
     )  # fmt: skip
-    install_path = _new_data(template).get("path", "")
+    install_path = new_data(template).get("path", "")
     play.observer.watch_file(f"{zone.pool_path}\\{install_path}.vhdx")
     for uuid in (say.ROOT_UUID, say.DATA_UUID):
         play.observer.watch_file(f"{zone.pool_path}\\{uuid}.vhdx")
@@ -188,8 +202,8 @@ def _life(play: Play) -> None:
     play.step(
         "start", f"{say.AGENT}StartCommand", say.start(zone),
         answers("StartAnswer"), is_now(f"VM {say.VM_NAME}", "running"),
-        is_now(f"VM {say.VM_NAME}: NIC {_plain(say.TAGGED_MAC)} VLAN", str(say.GUEST_VLAN)),
-        lacks(f"VM {say.VM_NAME}: NIC {_plain(say.UNTAGGED_MAC)} VLAN"),
+        is_now(f"VM {say.VM_NAME}: NIC {plain_mac(say.TAGGED_MAC)} VLAN", str(say.GUEST_VLAN)),
+        lacks(f"VM {say.VM_NAME}: NIC {plain_mac(say.UNTAGGED_MAC)} VLAN"),
         counts(": medium ", 2), counts(": DVD drive ", 1), counts(" cable", 2),
     )  # fmt: skip
     play.step(
@@ -230,7 +244,7 @@ def _connect(play: Play) -> None:
     startup = play.step(
         "host data", f"{say.AGENT}StartupCommand", say.startup(zone), started_up(play.stage)
     )
-    pool = _pool_of(startup)
+    pool = pool_of(startup)
     play.stage.zone = zone = play.stage.zone_with_pool(
         str(pool.get("uuid", "")), str(pool.get("localPath", ""))
     )
@@ -281,135 +295,6 @@ def _watch(play: Play) -> None:
     )  # fmt: skip
 
 
-def answers(answer_class: str, **fields: object) -> Check:
-    """The reply is this class with `result` true and these fields."""
-
-    def check(reply: Reply, _before: Snapshot, _after: Snapshot) -> list[str]:
-        wrong = []
-        if reply.status != 200:
-            wrong.append(f"HTTP status {reply.status}")
-        if reply.answer_class != answer_class:
-            wrong.append(f"answer class {reply.answer_class or 'missing'}, not {answer_class}")
-        elif reply.answer.get("result") is not True:
-            wrong.append(f"result false: {reply.answer.get('details')}")
-        wrong += [
-            f"{name} is {reply.answer.get(name)!r}, not {value!r}"
-            for name, value in fields.items()
-            if reply.answer.get(name) != value
-        ]
-        return wrong
-
-    return check
-
-
-def shows(thing: str) -> Check:
-    """The host shows this afterwards."""
-    return lambda _reply, _before, after: [] if thing in after else [f"{thing} is missing"]
-
-
-def lacks(thing: str) -> Check:
-    """The host does not show this afterwards."""
-    return lambda _reply, _before, after: [f"{thing} is still there"] if thing in after else []
-
-
-def is_now(thing: str, how: str) -> Check:
-    """The host shows this thing like that afterwards."""
-    return lambda _reply, _before, after: (
-        [] if after.get(thing) == how else [f"{thing} is {after.get(thing)!r}, not {how!r}"]
-    )
-
-
-def counts(part: str, wanted: int) -> Check:
-    """So many things have `part` in their name afterwards."""
-
-    def check(_reply: Reply, _before: Snapshot, after: Snapshot) -> list[str]:
-        found = sum(part in thing for thing in after)
-        return [] if found == wanted else [f"{found} of '{part.strip(': ')}', not {wanted}"]
-
-    return check
-
-
-def content_of_root(stage: Stage, install_path: str) -> Check:
-    """The volume, read back, equals the template and has the size that was asked for."""
-
-    def check(_reply: Reply, _before: Snapshot, _after: Snapshot) -> list[str]:
-        pool = stage.local_path(stage.zone.pool_path)
-        return same_content(
-            stage.template, pool / f"{say.ROOT_UUID}.vhdx", stage.zone.root_size
-        ) + same_content(stage.template, pool / f"{install_path}.vhdx", stage.zone.template_size)
-
-    return check
-
-
-def started_up(stage: Stage) -> Check:
-    """Startup answers two commands, echoes the six fields, and fills in what the host has."""
-
-    def check(reply: Reply, _before: Snapshot, _after: Snapshot) -> list[str]:
-        if reply.status != 200 or not isinstance(reply.body, list) or len(reply.body) != 2:
-            return [f"status {reply.status}, not two commands"]
-        routing = reply.body[0].get(f"{say.AGENT}StartupRoutingCommand", {})
-        sent = say.startup(stage.zone)[0][f"{say.AGENT}StartupRoutingCommand"]
-        wrong = [
-            f"{name} came back as {routing.get(name)!r}"
-            for name in ("dataCenter", "pod", "cluster", "guid", "name", "privateIpAddress")
-            if routing.get(name) != sent[name]
-        ]
-        wrong += [
-            f"{name} is {routing.get(name)!r}"
-            for name in ("cpus", "speed", "memory", "privateNetmask", "privateMacAddress")
-            if not routing.get(name)
-        ]
-        details = routing.get("hostDetails", {})
-        if routing.get("hypervisorVersion") != "6.2" or details.get("product_version") != "6.2":
-            wrong.append("hypervisorVersion and product_version are not both 6.2")
-        if details.get("emulated") != "true":
-            wrong.append("hostDetails does not say emulated=true")
-        if not _pool_of(reply).get("uuid"):
-            wrong.append("no local pool is offered")
-        return wrong
-
-    return check
-
-
-def pool_has_space(reply: Reply, _before: Snapshot, _after: Snapshot) -> list[str]:
-    """The pool's capacity and path are filled in."""
-    pool = reply.answer.get("poolInfo") or {}
-    good = pool.get("localPath") and 0 < pool.get("availableBytes", 0) <= pool["capacityBytes"]
-    return [] if good else [f"poolInfo is {pool}"]
-
-
-def reports_power_on(reply: Reply, _before: Snapshot, _after: Snapshot) -> list[str]:
-    """The state report names the one VM, powered on."""
-    wanted = [{say.VM_NAME: "PowerOn"}]
-    return [] if reply.body == wanted else [f"report is {reply.body}, not {wanted}"]
-
-
-def host_has_load(reply: Reply, _before: Snapshot, _after: Snapshot) -> list[str]:
-    """Host CPU is measured, never 0 on the first poll, and memory is in KB."""
-    stats = reply.answer.get("hostStats") or {}
-    good = 0 < stats.get("cpuUtilization", 0) <= 100
-    good = good and 0 < stats.get("freeMemoryKBs", 0) < stats.get("totalMemoryKBs", 0)
-    return [] if good else [f"hostStats is {stats}"]
-
-
-def vm_has_statistics(reply: Reply, _before: Snapshot, _after: Snapshot) -> list[str]:
-    """The VM's figures are there, in the units CloudStack reads."""
-    stats = (reply.answer.get("vmStatsMap") or {}).get(say.VM_NAME, {})
-    good = stats.get("numCPUs") == 2 and stats.get("memoryKBs") == 1024 * 1024
-    return [] if good else [f"vmStatsMap has {stats}"]
-
-
-def pool_is_used(reply: Reply, _before: Snapshot, _after: Snapshot) -> list[str]:
-    """Both spellings of the pool's figures are there and agree."""
-    answer = reply.answer
-    good = (
-        0 < answer.get("usedBytes", 0) < answer.get("capacityBytes", 0)
-        and answer.get("used") == answer.get("usedBytes")
-        and answer.get("capacity") == answer.get("capacityBytes")
-    )
-    return [] if good else [f"answer is {answer}"]
-
-
 def _what_is_left(play: Play) -> list[str]:
     """At the end the host holds the template and nothing else; say so, or say what is left."""
     left = play.observer.snapshot()
@@ -422,19 +307,3 @@ def _what_is_left(play: Play) -> list[str]:
     if len(expected) != 1 or len(files) != 1:
         problems.append(f"the pool folder holds {files}, not the template alone")
     return problems
-
-
-def _new_data(reply: Reply) -> dict[str, Any]:
-    wrapped = reply.answer.get("newData") or {}
-    return next(iter(wrapped.values()), {})
-
-
-def _pool_of(reply: Reply) -> dict[str, Any]:
-    if not isinstance(reply.body, list) or len(reply.body) < 2:
-        return {}
-    storage = reply.body[1].get(f"{say.AGENT}StartupStorageCommand", {})
-    return storage.get("poolInfo") or {}
-
-
-def _plain(mac: str) -> str:
-    return mac.replace(":", "").upper()
