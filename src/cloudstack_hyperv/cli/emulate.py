@@ -64,15 +64,13 @@ class RunningHost:
     user: str
     password: str
     control_port: int | None = None
+    name: str = ""
 
 
 async def emulate_host(options: EmulateOptions) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit status."""
     configure_logs(options.log_level, "json" if not sys.stderr.isatty() else "text")
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = stop_signal()
     try:
         async with running_emulated_host(options) as host:
             log.info(
@@ -92,42 +90,70 @@ async def emulate_host(options: EmulateOptions) -> int:
     return 0
 
 
+def stop_signal() -> asyncio.Event:
+    """Return an event that SIGTERM and SIGINT set."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
 @asynccontextmanager
 async def running_emulated_host(options: EmulateOptions) -> AsyncIterator[RunningHost]:
     """Run an emulated host for the block; raises EmulateRefused."""
+    password = check_options(options)
+    clock = virtual_clock(options) if options.virtual_time else None
+    host = EmulatedHost(host_config(options), clock)
+    async with AsyncExitStack() as stack:
+        stack.callback(host.close, keep_running=options.keep_running)
+        yield await serve_host(options, host, password, clock, stack)
+
+
+def check_options(options: EmulateOptions) -> str:
+    """Make the folder and return the administrator's password; raises EmulateRefused."""
     if options.release not in RELEASES:
         raise EmulateRefused(f"no profile {options.release}; there are {', '.join(RELEASES)}")
     if options.virtual_time and options.control_port is None:
         raise EmulateRefused("--virtual-time needs --control-port: nobody else moves the clock")
     password = _password(options)
     options.folder.mkdir(parents=True, exist_ok=True)
-    clock = _virtual_clock(options.folder) if options.virtual_time else None
-    host = EmulatedHost(_host_config(options), clock)
-    engine = CimEngine(host, load_schema().for_release(options.release))
+    return password
+
+
+async def serve_host(
+    options: EmulateOptions,
+    host: EmulatedHost,
+    password: str,
+    clock: KeptClock | None,
+    stack: AsyncExitStack,
+    *,
+    credssp: bool = False,
+) -> RunningHost:
+    """Open a host's door, and its control port if wanted, until `stack` is closed."""
     server = WsmanServer(
-        engine,
+        CimEngine(host, load_schema().for_release(host.release)),
         DoorSettings(
             address=options.address,
             http_port=options.port,
             basic=options.basic,
             allow_unencrypted=options.basic,
+            credssp=credssp,
         ),
-        Accounts([Account(options.user, password)], options.name),
+        Accounts([Account(options.user, password)], host.name),
     )
-    async with AsyncExitStack() as stack:
-        stack.callback(host.close, keep_running=options.keep_running)
-        if options.calls is not None:
-            server.calls.listen(stack.enter_context(_call_file(options.calls)).write)
-        stack.push_async_callback(server.stop)
-        with _listening(options.address, options.port):
-            await server.start()
-        control_port = None
-        if options.control_port is not None:
-            mischief = Mischief(host, server, clock)
-            stack.push_async_callback(mischief.close)
-            control_port = await _start_control_port(options.control_port, mischief, stack)
-        port = urlsplit(server.endpoints[0]).port or 0
-        yield RunningHost(port, options.user, password, control_port)
+    if options.calls is not None:
+        server.calls.listen(stack.enter_context(_call_file(options.calls)).write)
+    stack.push_async_callback(server.stop)
+    with _listening(options.address, options.port):
+        await server.start()
+    control_port = None
+    if options.control_port is not None:
+        mischief = Mischief(host, server, clock)
+        stack.push_async_callback(mischief.close)
+        control_port = await _start_control_port(options.control_port, mischief, stack)
+    port = urlsplit(server.endpoints[0]).port or 0
+    return RunningHost(port, options.user, password, control_port, host.name)
 
 
 async def _start_control_port(port: int, mischief: Mischief, stack: AsyncExitStack) -> int:
@@ -155,15 +181,17 @@ def _call_file(path: Path) -> CallFile:
         raise EmulateRefused(f"--calls {path}: {error.strerror}") from error
 
 
-def _virtual_clock(folder: Path) -> KeptClock:
-    file = folder / "state" / "virtual-time"
+def virtual_clock(options: EmulateOptions) -> KeptClock:
+    """Return the clock that the folder keeps; raises EmulateRefused."""
+    file = options.folder / "state" / "virtual-time"
     try:
         return KeptClock(file)
     except (ValueError, OSError) as error:
         raise EmulateRefused(f"{file}: {error}") from error
 
 
-def _host_config(options: EmulateOptions) -> HostConfig:
+def host_config(options: EmulateOptions) -> HostConfig:
+    """Return what the command line says of a host; raises EmulateRefused."""
     return HostConfig(
         folder=options.folder.resolve(),
         name=options.name,

@@ -113,9 +113,22 @@ def emulate(
     keep_running: Annotated[
         bool, typer.Option(help="VMs run on at the next start; else they went through a reboot.")
     ] = False,
+    hosts: Annotated[
+        int, typer.Option(min=1, max=200, help="So many hosts that reach each other.")
+    ] = 1,
+    cluster: Annotated[
+        bool, typer.Option(help="The first two hosts form a failover cluster.")
+    ] = False,
+    domain: Annotated[
+        str, typer.Option(help="Active Directory domain of several hosts.")
+    ] = "hyperv.example",
+    delegation: Annotated[
+        bool,
+        typer.Option(help="Several hosts may migrate for everybody (Kerberos, any protocol)."),
+    ] = True,
     log_level: LogLevel = None,
 ) -> None:
-    """Run one emulated Hyper-V host alone, until told to stop."""
+    """Run one emulated Hyper-V host, or several, until told to stop."""
     from cloudstack_hyperv.cli.emulate import EmulateOptions, emulate_host
 
     options = EmulateOptions(
@@ -135,7 +148,12 @@ def emulate(
         keep_running=keep_running,
         log_level=log_level or "info",
     )
-    raise typer.Exit(asyncio.run(emulate_host(options)))
+    if hosts == 1 and not cluster:
+        raise typer.Exit(asyncio.run(emulate_host(options)))
+    from cloudstack_hyperv.cli.emulate_fleet import FleetOptions, emulate_fleet
+
+    fleet = FleetOptions(hosts, cluster, domain, delegation)
+    raise typer.Exit(asyncio.run(emulate_fleet(options, fleet)))
 
 
 @app.command()
