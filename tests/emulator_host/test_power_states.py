@@ -113,10 +113,10 @@ async def request(driver: Driver, guid: str, wanted: int) -> MethodReply:
 
 @pytest.mark.parametrize(
     ("wanted", "shown", "text"),
-    [(2, 10, ""), (3, 4, ""), (6, 1, "Saving"), (9, 1, "Pausing"), (4, 4, "")],
+    [(2, 10, None), (3, 4, None), (6, 1, "Saving"), (9, 1, "Pausing"), (4, 4, None)],
 )
 async def test_transitions_take_time_and_show_no_v1_number(
-    driver: Driver, wanted: int, shown: int, text: str
+    driver: Driver, wanted: int, shown: int, text: str | None
 ) -> None:
     guid = await driver.define("vm", 1)
     if wanted != 2:

@@ -46,7 +46,7 @@ class MachineFactory:
         self._apply_system(settings, wanted)
         script = self._scripts.for_name(str(name))
         now = self._site.timeline.now()
-        return Machine(guid, settings, now, state_changed=now, config_changed=now, script=script)
+        return Machine(guid, settings, now, config_changed=now, script=script)
 
     def _apply_system(self, settings: Configuration, wanted: dict[str, Value]) -> None:
         chosen: dict[str, Value] = {}

@@ -20,6 +20,7 @@ from cloudstack_hyperv.emulator.host.machine import Machine
 from cloudstack_hyperv.emulator.host.machines import Machines
 from cloudstack_hyperv.emulator.host.site import Site, strings, text
 from cloudstack_hyperv.emulator.host.switches import SWITCH, Switch, Switches, nic_guid
+from cloudstack_hyperv.emulator.host.texts import in_language
 
 PORT = "Msvm_EthernetSwitchPort"
 ENDPOINT = "Msvm_LANEndpoint"
@@ -60,17 +61,22 @@ class SwitchRows:
         return Row(
             SWITCH,
             {
-                "Caption": "Virtual Switch",
-                "Description": "Microsoft Virtual Switch",
+                "Caption": in_language(self._site.profile, "Virtual Switch"),
+                "Description": in_language(self._site.profile, "Microsoft Virtual Switch"),
                 "ElementName": switch.name,
-                "InstallDate": switch.created,
+                "IdentifyingDescriptions": [
+                    in_language(self._site.profile, "Virtual switch extension miniport adapter ID")
+                ],
+                "OtherIdentifyingInfo": [
+                    f"{{{str(uuid.uuid5(_PORT_SPACE, switch.guid)).upper()}}}"
+                ],
                 "OperationalStatus": [2],
+                "Status": "OK",
                 "StatusDescriptions": ["OK"],
                 "HealthState": 5,
                 "EnabledState": 5,
                 "RequestedState": 12,
                 "EnabledDefault": 2,
-                "TimeOfLastStateChange": NEVER,
                 "CreationClassName": SWITCH,
                 "Name": switch.guid,
                 "Dedicated": [38],
@@ -184,10 +190,18 @@ class SwitchRows:
             nic.description,
             nic.mac.replace(":", "").upper(),
             Name=nic.description,
-            Caption="Ethernet Port",
-            Description="Microsoft External Ethernet Port",
+            Caption=in_language(self._site.profile, "Ethernet Port"),
+            Description=in_language(self._site.profile, "Microsoft External Ethernet Port"),
             Speed=nic.speed,
             MaxSpeed=nic.speed,
+            RequestedSpeed=nic.speed,
+            AutoSense=True,
+            MaxDataSize=1500,
+            NetworkAddresses=None,
+            PortNumber=0,
+            PortType=53,
+            SupportedMaximumTransmissionUnit=1500,
+            TimeOfLastStateChange=None,
             IsBound=self._switches.switch_of_nic(nic) is not None,
         )
 

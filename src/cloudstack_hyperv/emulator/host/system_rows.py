@@ -18,9 +18,13 @@ from cloudstack_hyperv.emulator.host.kvp import KeyValueExchange
 from cloudstack_hyperv.emulator.host.machine import Machine, PowerState
 from cloudstack_hyperv.emulator.host.machines import Machines
 from cloudstack_hyperv.emulator.host.site import Site, text
+from cloudstack_hyperv.emulator.host.texts import in_language
 
 SYSTEM = "Msvm_ComputerSystem"
 PLANNED_SYSTEM = "Msvm_PlannedComputerSystem"
+_OK = 2
+_NO_CHANGE = 5
+"""What RequestedState shows of a machine that is not changing."""
 _TRANSITIONS = (PowerState.SAVING, PowerState.PAUSING, PowerState.RESUMING)
 
 
@@ -54,22 +58,20 @@ class SystemRows:
 
     def host_system(self) -> Row:
         """Return the host's own Msvm_ComputerSystem."""
-        now = self._site.timeline.now()
+        profile = self._site.profile
         return Row(
             SYSTEM,
             {
-                "Caption": "Hosting Computer System",
-                "Description": "Microsoft Hosting Computer System",
+                "Caption": in_language(profile, "Hosting Computer System"),
+                "Description": in_language(profile, "Microsoft Hosting Computer System"),
                 "ElementName": self._site.name,
-                "InstallDate": now.replace(hour=0, minute=0, second=0, microsecond=0),
                 "OperationalStatus": [2],
+                "Status": "OK",
                 "StatusDescriptions": ["OK"],
                 "HealthState": 5,
                 "EnabledState": 2,
-                "OtherEnabledState": "",
                 "RequestedState": 12,
                 "EnabledDefault": 2,
-                "TimeOfLastStateChange": NEVER,
                 "CreationClassName": SYSTEM,
                 "Name": self._site.name,
                 "ResetCapability": 1,
@@ -83,19 +85,19 @@ class SystemRows:
         status, texts = machine.operational_status()
         is_transition = machine.state in _TRANSITIONS
         values: dict[str, Value] = {
-            "Caption": "Virtual Machine",
+            "Caption": in_language(self._site.profile, "Virtual Machine"),
             "Description": "Microsoft Virtual Machine",
             "ElementName": machine.name,
             "InstallDate": machine.created,
             "OperationalStatus": status,
-            "StatusDescriptions": texts,
-            "Status": texts[0],
+            "StatusDescriptions": [in_language(self._site.profile, each) for each in texts],
+            "Status": "OK" if status[0] == _OK else texts[0],
             "HealthState": 25 if machine.critical else 5,
             "EnabledState": machine.state.enabled_state,
-            "OtherEnabledState": machine.state.value if is_transition else "",
-            "RequestedState": machine.requested_state,
-            "EnabledDefault": 3,
-            "TimeOfLastStateChange": machine.state_changed or machine.created,
+            "OtherEnabledState": machine.state.value if is_transition else None,
+            "RequestedState": machine.requested_state if is_transition else _NO_CHANGE,
+            "EnabledDefault": 2 if machine.state.has_worker else 3,
+            "TimeOfLastStateChange": machine.state_changed or NEVER,
             "TimeOfLastConfigurationChange": machine.config_changed or machine.created,
             "CreationClassName": SYSTEM,
             "Name": machine.machine_id,
@@ -104,9 +106,12 @@ class SystemRows:
             "NumberOfNumaNodes": 1,
             "ReplicationState": 0,
             "ReplicationMode": 0,
+            "LastReplicationTime": NEVER,
+            "LastApplicationConsistentReplicationTime": NEVER,
         }
         if machine.process_id:
             values["ProcessID"] = machine.process_id
+            values["HwThreadsPerCoreRealized"] = self._site.config.threads
         if self._site.profile.order > 2012:
             values.update(
                 ReplicationHealth=0,
