@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check lint types layers clean bench-commands bench-doors
+.PHONY: help demo test test-slow check lint types layers clean bench-commands bench-doors bench-emulator
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ bench-commands: $(STAMP) ## Round trips and milliseconds a command, start-up tim
 
 bench-doors: $(STAMP) ## Requests a second, latency, start-up time and memory of the doors
 	@$(BIN)/python benchmarks/doors.py
+
+bench-emulator: $(STAMP) ## Calls a second, summaries, memory and starts of the emulated host
+	@$(BIN)/python benchmarks/emulator.py
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -71,7 +71,7 @@ class Lifecycle:
                 self._carry_on(machine)
             else:
                 self._boot(machine)
-        self._machines.changed.append(self._store.save_machine)
+        self._machines.changed.append(self._keep)
         self._machines.removed.append(self._store.remove_machine)
         self._switches.changed.append(self.save)
         self._services.changed.append(self.save)
@@ -79,6 +79,14 @@ class Lifecycle:
             self._store.save_machine(machine)
         self._state.clean = False
         self.save()
+
+    def _keep(self, machine: Machine) -> None:
+        """Write a machine down, but not a state that passes: the one it leads to comes soon.
+
+        A host that dies in between finds the machine where it was before.
+        """
+        if machine.state.is_stable:
+            self._store.save_machine(machine)
 
     def save(self) -> None:
         """Write the host's own state."""

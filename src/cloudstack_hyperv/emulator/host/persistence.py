@@ -97,6 +97,10 @@ class StateStore:
         scratch.replace(path)
 
 
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+"""Types that JSON has; subclasses (enumerations, sized integers) are converted."""
+
+
 def _value_json(value: Value) -> Json:
     if isinstance(value, datetime):
         return {"time": value.isoformat()}
@@ -125,7 +129,12 @@ def _value(document: Json) -> Value:
 
 
 def _row_json(row: Row) -> Json:
-    return [row.class_name, {name: _value_json(value) for name, value in row.values.items()}]
+    # Nearly all values are of these types; a call for each would be half the cost of a change.
+    values = {
+        name: value if type(value) in _PLAIN else _value_json(value)
+        for name, value in row.values.items()
+    }
+    return [row.class_name, values]
 
 
 def _row(document: Json) -> Row:
