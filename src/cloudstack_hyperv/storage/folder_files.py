@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
 
 from cloudstack_hyperv.config import MountSettings
+from cloudstack_hyperv.storage.bulk.ends import FolderEnd
 from cloudstack_hyperv.storage.folder_tree import (
     FolderTree,
     Mount,
@@ -83,6 +84,20 @@ class FolderFiles:
     async def space(self, path: str) -> VolumeSpace | None:
         """See `HostFiles`."""
         return await asyncio.to_thread(self._space, path)
+
+    async def source_end(self, path: str) -> FolderEnd:
+        """See `BulkFiles`."""
+        return FolderEnd(path, await asyncio.to_thread(self._descriptor, path))
+
+    async def target_end(self, temporary_path: str, size: int) -> FolderEnd:
+        """See `BulkFiles`.  The file is there from now on."""
+        return FolderEnd(
+            temporary_path, await asyncio.to_thread(self._create, temporary_path, size)
+        )
+
+    def _descriptor(self, path: str) -> int:
+        with self._tree.place(path) as place:
+            return open_entry(place)
 
     def _status(self, path: str) -> FileStatus | None:
         try:

@@ -16,11 +16,13 @@ from typing import TypeVar
 
 import structlog
 
+from cloudstack_hyperv.storage.bulk.ends import SmbEnd
 from cloudstack_hyperv.storage.host_files import (
     FileStatus,
     HostFileError,
     HostFileExists,
     HostFileNotFound,
+    PathNotReachable,
     VolumeSpace,
 )
 from cloudstack_hyperv.storage.smb.errors import SmbConnectionLost, SmbUnreachable
@@ -162,6 +164,15 @@ class SmbFiles:
         finally:
             stop.set()
 
+    async def source_end(self, path: str) -> SmbEnd:
+        """See `BulkFiles`."""
+        return SmbEnd(self.routes.place_of(path))
+
+    async def target_end(self, temporary_path: str, size: int) -> SmbEnd:
+        """See `BulkFiles`.  The worker creates the file."""
+        del size
+        return SmbEnd(self.routes.place_of(temporary_path))
+
     async def _with_file(
         self, path: str, purpose: Purpose, work: Callable[[RemoteFile], _Result]
     ) -> _Result:
@@ -245,5 +256,9 @@ def _make_folder(session: SmbSession, place: SmbPlace) -> None:
 def _make_one(session: SmbSession, place: SmbPlace, name: str) -> None:
     try:
         RemoteFile(session, place.share, name, place.path, Purpose.MAKE_FOLDER).close()
-    except HostFileExists as error:
+    except (HostFileExists, PathNotReachable) as error:
+        # Windows tells of a file with this name by one status, Samba by the other.
+        with RemoteFile(session, place.share, name, place.path, Purpose.LOOK) as found:
+            if found.status().is_folder:
+                raise
         raise HostFileExists(f"{place.path}: a file has the name of a folder on the way") from error

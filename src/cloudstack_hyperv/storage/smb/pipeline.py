@@ -19,9 +19,9 @@ from cloudstack_hyperv.storage.smb.errors import SmbConnectionLost, translated
 from cloudstack_hyperv.storage.smb.remote_file import RemoteFile
 from cloudstack_hyperv.vhd.files import Buffer
 
-CHUNK: Final = 1 << 20
+CHUNK: Final = 2 << 20
 """Bytes of one request."""
-WINDOW: Final = 4 << 20
+WINDOW: Final = 6 << 20
 """Bytes in flight at once."""
 FILL_RATE: Final = 16 << 20
 """Bytes a second at which we expect a server to fill what lies before a write with zeros: NTFS
@@ -67,17 +67,36 @@ class _Flights:
             raise SmbConnectionLost(f"{self._file.path}: the server grants no more requests")
         return min(length, by_credits)
 
-    def send(self, message: Any, offset: int, length: int, patience: float = 0) -> None:
-        """Send a request; `patience` is added to the server's timeout, in seconds."""
-        cost = -(-length // _CREDIT)
-        missing = max(_WANTED_CREDITS - self._connection.credits, 0)
+    def send_read(self, offset: int, length: int) -> None:
+        """Ask for bytes."""
+        message, _ = self._file.handle.read(offset, length, send=False)
         with translated(self._file.path):
             request = self._connection.send(
                 message,
                 sid=self._file.session.session_id,
                 tid=self._file.tree.tree_connect_id,
-                credit_request=cost + missing,
+                credit_request=self._credits_to_ask(length),
             )
+        self._add(request, offset, length, 0)
+
+    def send_write(self, offset: int, data: memoryview, patience: float) -> None:
+        """Send bytes; `patience` is added to the server's timeout, in seconds."""
+        with translated(self._file.path):
+            request = self._connection.send_write(
+                self._file.session.login,
+                self._file.tree.tree_connect_id,
+                self._file.handle.file_id,
+                offset,
+                data,
+                credit_request=self._credits_to_ask(len(data)),
+            )
+        self._add(request, offset, len(data), patience)
+
+    def _credits_to_ask(self, length: int) -> int:
+        missing = max(_WANTED_CREDITS - self._connection.credits, 0)
+        return -(-length // _CREDIT) + missing
+
+    def _add(self, request: Any, offset: int, length: int, patience: float) -> None:
         self._queue.append((request, offset, length, patience))
         self._bytes += length
 
@@ -118,8 +137,7 @@ def read_ranges(
                 length = flights.allowed(min(end - at, CHUNK), longest)
                 if not length:
                     break
-                message, _ = file.handle.read(at, length, send=False)
-                flights.send(message, at, length)
+                flights.send_read(at, length)
                 at += length
             if not flights:
                 return
@@ -168,9 +186,8 @@ class Writer:
             if not length:
                 self._take()
                 continue
-            message, _ = self._file.handle.write(view[:length], offset, send=False)
             gap = max(offset - self._reached, 0)
-            self._flights.send(message, offset, length, gap / FILL_RATE)
+            self._flights.send_write(offset, view[:length], gap / FILL_RATE)
             self._reached = max(self._reached, offset + length)
             offset, view = offset + length, view[length:]
 

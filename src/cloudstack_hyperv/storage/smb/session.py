@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, Literal, cast
 
-import structlog
 from smbprotocol.exceptions import SMBException
 from smbprotocol.session import Session
 from smbprotocol.tree import TreeConnect
@@ -27,8 +26,6 @@ from cloudstack_hyperv.storage.smb.errors import (
     translated,
 )
 from cloudstack_hyperv.storage.smb.server import DIALECTS, SmbServer
-
-log = structlog.get_logger(__name__)
 
 IDLE_BEFORE_CHECK: Final = 5.0
 """Seconds after which a kept session is asked for an ECHO before it is used."""
@@ -53,7 +50,7 @@ class SmbSession:
         self.used = time.monotonic()
         try:
             self._connect()
-            self._session = self._log_in()
+            self.login: Session = self._log_in()
         except BaseException:
             self.drop()
             raise
@@ -96,14 +93,14 @@ class SmbSession:
     @property
     def session_id(self) -> int:
         """The server's number for this login."""
-        return int(self._session.session_id)
+        return int(self.login.session_id)
 
     def tree(self, share: str) -> Any:
         """Return the connected share; raises PathNotReachable if the server has none."""
         tree = self._trees.get(share.upper())
         if tree is None:
             name = f"\\\\{self.server.address}\\{share}"
-            tree = TreeConnect(self._session, name)
+            tree = TreeConnect(self.login, name)
             with translated(name):
                 tree.connect()
             self._trees[share.upper()] = tree
@@ -121,8 +118,7 @@ class SmbSession:
         """Log off and close; what fails on the way only means that the server was gone already."""
         try:
             self.connection.disconnect(close=True, timeout=_ECHO_TIMEOUT)
-        except (SMBException, OSError) as error:
-            log.debug("SMB session not closed in order", server=str(self.server), error=repr(error))
+        except (SMBException, OSError):
             self.drop()
 
     def drop(self) -> None:

@@ -15,9 +15,24 @@ from typing import Any, Final
 
 from cloudstack_hyperv.vhd.files import Buffer
 
+SHORT: Final = 65536
+"""Bytes up to which a message gets memory of its own."""
 _LONGEST_FRAME: Final = 0xFFFFFF
 _LOOK_EVERY: Final = 0.5
 """Seconds after which a waiting reader looks whether the connection was closed on this side."""
+
+
+class Scratch:
+    """Room for one long message after the other."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def room(self, length: int) -> memoryview:
+        """Return `length` bytes, not cleared; what they were used for before is over."""
+        if len(self._buffer) < length:
+            self._buffer = bytearray(length)
+        return memoryview(self._buffer)[:length]
 
 
 class DeadlineTcp:
@@ -31,6 +46,7 @@ class DeadlineTcp:
         self._timeout = timeout
         self._socket: socket.socket | None = None
         self._sending = threading.Lock()
+        self._long = Scratch()
 
     def connect(self) -> None:
         """Connect; raises OSError."""
@@ -63,13 +79,17 @@ class DeadlineTcp:
 
     def send(self, message: Any) -> None:
         """Send a message, a buffer or a `Structure`; raises OSError, TimeoutError."""
+        buffer = isinstance(message, bytes | bytearray | memoryview)
+        self.send_parts([message if buffer else message.pack()])
+
+    def send_parts(self, parts: list[Buffer]) -> None:
+        """Send one message that lies in several buffers; raises OSError, TimeoutError."""
         if self._socket is None:
             raise OSError("the connection was never opened")
-        packed: Buffer = message if isinstance(message, bytes | bytearray) else message.pack()
-        length = len(packed)
+        length = sum(len(part) for part in parts)
         if length > _LONGEST_FRAME:
             raise ValueError(f"a message of {length} bytes does not fit one frame")
-        left = [memoryview(length.to_bytes(4, "big")), memoryview(packed)]
+        left = [memoryview(length.to_bytes(4, "big")), *(memoryview(part) for part in parts)]
         deadline = time.monotonic() + self._timeout
         with self._sending:
             while left:
@@ -83,20 +103,27 @@ class DeadlineTcp:
                 if left:
                     left[0] = left[0][sent:]
 
-    def recv(self, timeout: float) -> bytearray:
-        """Receive one message; empty when the connection is closed; raises TimeoutError."""
-        deadline = time.monotonic() + timeout
-        head = self._receive(4, deadline)
-        if not head:
-            return head
-        return self._receive(int.from_bytes(head, "big"), deadline)
+    def recv(self, timeout: float) -> Buffer:
+        """Receive one message; empty when the connection is closed; raises TimeoutError.
 
-    def _receive(self, length: int, deadline: float) -> bytearray:
-        buffer = bytearray(length)
-        view = memoryview(buffer)
+        A long message lies in a buffer that the next `recv` uses again: the library copies the
+        contents out of it first.
+        """
+        deadline = time.monotonic() + timeout
+        head = bytearray(4)
+        if not self._fill(memoryview(head), deadline):
+            return b""
+        length = int.from_bytes(head, "big")
+        room = self._long.room(length) if length > SHORT else memoryview(bytearray(length))
+        if not self._fill(room, deadline):
+            return b""
+        return bytes(room) if length <= SHORT else room
+
+    def _fill(self, view: memoryview, deadline: float) -> bool:
+        """Receive until `view` is full; False if the connection closed before."""
         while view:
             if self._socket is None or not self.connected:
-                return bytearray()
+                return False
             try:
                 count = self._socket.recv_into(view)
             except BlockingIOError:
@@ -106,9 +133,9 @@ class DeadlineTcp:
                 count = 0
             if count == 0:
                 self.close()
-                return bytearray()
+                return False
             view = view[count:]
-        return buffer
+        return True
 
     def _wait(self, event: int, deadline: float) -> None:
         poll = select.poll()
