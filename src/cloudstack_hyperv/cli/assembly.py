@@ -39,6 +39,7 @@ def wsman_client(host: HostSettings) -> WsmanClient:
         https=winrm.transport == "https",
         ca_file=_path(winrm.ca_file),
         certificate_sha256=winrm.certificate_fingerprint or "",
+        any_certificate=not winrm.verify_certificate,
     )
     credentials = Credentials(
         scheme=AuthScheme(winrm.authentication.value),

@@ -86,6 +86,8 @@ class WinrmSettings(Table, frozen=True):
     """CA bundle that the host's certificate must chain to; the system's when absent."""
     certificate_fingerprint: str | None = None
     """SHA-256 of the host's certificate in hex: pinning instead of a CA."""
+    verify_certificate: bool = True
+    """False believes whoever answers over https; prefer certificate_fingerprint."""
     client_certificate: str | None = None
     client_key: str | None = None
     connections: Annotated[int, Meta(ge=1, le=24)] = 8
@@ -275,6 +277,22 @@ class AgentDoorSettings(Table, frozen=True):
     """Told at Startup."""
 
 
+class ExtensionDoorSettings(Table, frozen=True):
+    """The extension door: a local socket that the extension's executable speaks to."""
+
+    enabled: bool = True
+    socket: str = "/run/cloudstack-hyperv/extension.sock"
+    """Who may open it may command every host: its mode is 0660."""
+    group: str | None = None
+    """Group of the socket, such as `cloud`, whose management server runs the executable."""
+    any_host: bool = True
+    """Serve hosts that only the call describes, with the login that it carries."""
+    connections: Annotated[int, Meta(ge=1, le=1000)] = 200
+    """Calls at the same time."""
+    drain_timeout: Seconds = 60.0
+    """How long a graceful stop waits for running calls."""
+
+
 class LogSettings(Table, frozen=True):
     """Structured logs."""
 
@@ -291,6 +309,8 @@ class Settings(Table, frozen=True):
     direct: DirectDoorSettings = DirectDoorSettings()
     agent: AgentDoorSettings | None = None
     """The connected door is open when the table is there."""
+    extension: ExtensionDoorSettings | None = None
+    """The extension door is open when the table is there."""
     log: LogSettings = LogSettings()
     state_folder: str = "/var/lib/cloudstack-hyperv"
 

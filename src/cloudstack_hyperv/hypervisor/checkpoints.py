@@ -92,6 +92,8 @@ class Checkpoint:
     """ElementName: CloudStack's name of the VM snapshot, or whatever an operator chose."""
     parent: str
     """GUID of the checkpoint before it, "" for a root of the tree."""
+    created: str = ""
+    """CreationTime as the host writes it, "" where that was not read."""
 
     @property
     def path(self) -> ObjectPath:
@@ -111,7 +113,7 @@ async def list_checkpoints(client: CimClient, guid: str, name: str) -> tuple[Che
                         starts_with("VirtualSystemType", _TYPES),
                     )
                 ),
-                properties=("InstanceID", "ElementName", "Parent"),
+                properties=("InstanceID", "ElementName", "Parent", "CreationTime"),
             )
         )
     return tuple(_checkpoint(row) for row in rows)
@@ -377,7 +379,12 @@ async def _has_left_overs(client: CimClient, guid: str, name: str) -> bool:
 
 def _checkpoint(row: Instance) -> Checkpoint:
     guid = row.require("InstanceID").removeprefix("Microsoft:").upper()
-    return Checkpoint(guid, row.string("ElementName") or "", _guid_of(row.string("Parent")))
+    return Checkpoint(
+        guid,
+        row.string("ElementName") or "",
+        _guid_of(row.string("Parent")),
+        row.string("CreationTime") or "",
+    )
 
 
 def _guid_of(path: str | None) -> str:

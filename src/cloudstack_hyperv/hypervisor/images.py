@@ -58,6 +58,15 @@ _DELETE_CODES: Final[Mapping[int, str]] = {
 }
 
 
+_RENAME_CODES: Final[Mapping[int, str]] = {
+    2: "access denied",
+    8: "unspecified failure",
+    9: "the name cannot be",
+    10: "there is a file of that name",
+    15: "the file is in use",
+}
+
+
 async def create_disk(
     client: CimClient,
     path: str,
@@ -181,15 +190,37 @@ async def resize_disk(client: CimClient, path: str, size: int) -> None:
     )
 
 
+async def has_file(client: CimClient, path: str) -> bool:
+    """Tell whether the host has a file; like `delete_file`, on its own drives only."""
+    with translated(f"look for {path}"):
+        try:
+            await client.get(_data_file(path, "look for"))
+        except wsman.NotFound:
+            return False
+    return True
+
+
+async def rename_file(client: CimClient, path: str, new_path: str) -> None:
+    """Let the host rename a file within one of its drives; never overwrites.
+
+    Raises WrongState when the new name is taken or the file is open.
+    """
+    what = f"rename {path} to {new_path}"
+    with translated(what):
+        result = await client.invoke(_data_file(path, "rename"), "Rename", {"FileName": new_path})
+    code = result.return_value
+    if code != _DELETED:
+        reason = _RENAME_CODES.get(code or 0, f"code {code}")
+        raise WrongState(f"{what}: {reason}")
+
+
 async def delete_file(client: CimClient, path: str) -> bool:
     """Let the host delete a file on one of its drives; False if it was not there.
 
     Unlike a deletion past the host, this one fails while the host has the file open.  UNC paths
     have no CIM_DataFile: raises HypervisorError for them.
     """
-    if not path[1:2] == ":":
-        raise HypervisorError(f"delete {path}: the host deletes only files on its own drives")
-    target = ObjectPath.of("CIM_DataFile", namespace=NAMESPACE_CIMV2, Name=path)
+    target = _data_file(path, "delete")
     with translated(f"delete {path}"):
         try:
             result = await client.invoke(target, "Delete")
@@ -202,6 +233,12 @@ async def delete_file(client: CimClient, path: str) -> bool:
         return False
     reason = _DELETE_CODES.get(code or 0, f"code {code}")
     raise WrongState(f"delete {path}: {reason}")
+
+
+def _data_file(path: str, purpose: str) -> ObjectPath:
+    if path[1:2] != ":":
+        raise HypervisorError(f"{purpose} {path}: the host does that on its own drives only")
+    return ObjectPath.of("CIM_DataFile", namespace=NAMESPACE_CIMV2, Name=path)
 
 
 def _embedded(out: Instance, name: str, what: str) -> Instance:

@@ -105,6 +105,11 @@ async def save(client: CimClient, guid: str, name: str) -> None:
     await _change(client, guid, f"save VM {name}", RequestedState.SAVE, EnabledState.SAVED)
 
 
+async def pause(client: CimClient, guid: str, name: str) -> None:
+    """Stop the VM's processors and keep its memory; success if it is paused already."""
+    await _change(client, guid, f"pause VM {name}", RequestedState.PAUSE, EnabledState.PAUSED)
+
+
 async def reset(client: CimClient, guid: str, name: str) -> None:
     """Push the VM's reset button."""
     await _change(client, guid, f"reset VM {name}", RequestedState.RESET, EnabledState.ENABLED)

@@ -42,6 +42,8 @@ class Endpoint:
     ca_file: Path | None = None
     certificate_sha256: str = ""
     """64 hex digits, colons allowed."""
+    any_certificate: bool = False
+    """Believe whoever answers: an attacker on the way can then take the login's place."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for what cannot stand in a request line or header."""
@@ -147,7 +149,7 @@ def tls_context(endpoint: Endpoint, credentials: Credentials) -> ssl.SSLContext 
         cafile=str(endpoint.ca_file) if endpoint.ca_file is not None else None
     )
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if endpoint.certificate_sha256:
+    if endpoint.certificate_sha256 or endpoint.any_certificate:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     if credentials.scheme is AuthScheme.CERTIFICATE and credentials.certificate is not None:
