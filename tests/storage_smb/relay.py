@@ -31,6 +31,8 @@ class Relay:
         self.connections = 0
         self.cut_after: int | None = None
         """Bytes after which all connections are cut, once."""
+        self.at_cut: Callable[[], None] = lambda: None
+        """Called before that cut."""
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
@@ -42,11 +44,8 @@ class Relay:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._open = False
         self._flowing.set()
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        self.refuse()
         self.cut()
 
     def cut(self) -> None:
@@ -57,6 +56,13 @@ class Relay:
             for end in pair:
                 with contextlib.suppress(OSError):
                     end.shutdown(socket.SHUT_RDWR)
+
+    def refuse(self) -> None:
+        """Take no more connections."""
+        self._open = False
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
 
     def stall(self) -> None:
         """Let nothing pass any more; connections stay open."""
@@ -116,6 +122,7 @@ class Relay:
             if cut:
                 self.cut_after = None
         if cut:
+            self.at_cut()
             self.cut()
 
 

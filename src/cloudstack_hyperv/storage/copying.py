@@ -212,6 +212,18 @@ async def trusted_disk(files: HostFiles, path: str) -> DiskInfo:
     return info
 
 
+async def equal_files(one: SourceFile, other: SourceFile) -> bool:
+    """Compare two files of equal size byte by byte; stops at the first difference."""
+    status = await _existing(one)
+    for offset, length in _parts(0, status.size):
+        mine, theirs = await asyncio.gather(
+            one.files.read(one.path, offset, length), other.files.read(other.path, offset, length)
+        )
+        if mine != theirs:
+            return False
+    return True
+
+
 async def require_space(files: HostFiles, folder: str, needed: int) -> None:
     """Raise NoSpaceLeft unless the volume has `needed` bytes and a reserve; unknown is enough."""
     space = await files.space(folder)

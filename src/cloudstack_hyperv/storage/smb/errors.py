@@ -38,6 +38,10 @@ class SmbProtectionRefused(HostFileError):
     """The server does not offer the dialect, signing or encryption that is demanded."""
 
 
+class SmbInUse(HostFileError):
+    """Somebody has the file open in a way that does not allow this."""
+
+
 class SmbUnsupported(HostFileError):
     """The server does not know this request; nothing was done."""
 
@@ -68,7 +72,7 @@ KINDS: Final[dict[int, tuple[type[HostFileError], str]]] = {
     0xC00000BA: (HostFileError, "is a folder"),  # STATUS_FILE_IS_A_DIRECTORY
     0xC0000033: (HostFileError, "the server refuses this name"),  # STATUS_OBJECT_NAME_INVALID
     0xC0000022: (HostFileError, "access denied: the login has no right to it"),  # _ACCESS_DENIED
-    0xC0000043: (HostFileError, "is in use"),  # STATUS_SHARING_VIOLATION
+    0xC0000043: (SmbInUse, "is in use"),  # STATUS_SHARING_VIOLATION
     0xC0000054: (HostFileError, "is in use"),  # STATUS_FILE_LOCK_CONFLICT
     0xC0000056: (HostFileError, "is being deleted"),  # STATUS_DELETE_PENDING
     0xC0000121: (HostFileError, "cannot be deleted: read-only or in use"),  # STATUS_CANNOT_DELETE

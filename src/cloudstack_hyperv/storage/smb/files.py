@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import structlog
 
@@ -25,7 +26,7 @@ from cloudstack_hyperv.storage.host_files import (
     PathNotReachable,
     VolumeSpace,
 )
-from cloudstack_hyperv.storage.smb.errors import SmbConnectionLost, SmbUnreachable
+from cloudstack_hyperv.storage.smb.errors import SmbConnectionLost, SmbInUse, SmbUnreachable
 from cloudstack_hyperv.storage.smb.pipeline import read_ranges
 from cloudstack_hyperv.storage.smb.remote_file import Purpose, RemoteFile
 from cloudstack_hyperv.storage.smb.routes import SmbPlace, SmbRoutes
@@ -39,6 +40,10 @@ from cloudstack_hyperv.vhd import DiskInfo, format_of_name, read_info
 from cloudstack_hyperv.vhd.files import Buffer
 
 log = structlog.get_logger(__name__)
+
+RELEASE_SECONDS: Final = 2.0
+"""How long a delete waits for a file that is in use: a server notices some time after us that a
+connection is gone, and only then closes what was open on it (an unfinished copy, say)."""
 
 _Result = TypeVar("_Result")
 
@@ -118,16 +123,23 @@ class SmbFiles:
         def deleted(session: SmbSession) -> None:
             _opened(session, place, Purpose.DELETE).close()
 
-        try:
-            await self._once(place, deleted)
-        except HostFileNotFound:
-            return False
-        except SmbUnreachable:
-            raise
-        except SmbConnectionLost:
-            if await self.status(path) is not None:
+        deadline = time.monotonic() + RELEASE_SECONDS
+        while True:
+            try:
+                await self._once(place, deleted)
+            except HostFileNotFound:
+                return False
+            except SmbInUse:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(RELEASE_SECONDS / 10)
+                continue
+            except SmbUnreachable:
                 raise
-        return True
+            except SmbConnectionLost:
+                if await self.status(path) is not None:
+                    raise
+            return True
 
     async def disk_info(self, path: str) -> DiskInfo:
         """See `HostFiles`.  By the file's name, as Windows goes by it; a few small reads."""

@@ -15,6 +15,7 @@ from typing import Any, Final, Self
 from smbprotocol.exceptions import BufferOverflow, InvalidParameter, NoMoreFiles
 from smbprotocol.file_info import (
     FileAttributes,
+    FileDispositionInformation,
     FileEndOfFileInformation,
     FileFsFullSizeInformation,
     FileInformationClass,
@@ -279,6 +280,12 @@ class RemoteFile:
         info = FileRenameInformation()
         info["replace_if_exists"] = False
         info["file_name"] = new_name
+        self._set(info)
+
+    def delete_at_close(self) -> None:
+        """Have the file deleted when it is closed."""
+        info = FileDispositionInformation()
+        info["delete_pending"] = True
         self._set(info)
 
     def flush(self) -> None:

@@ -68,8 +68,8 @@ def _copy(
     with RemoteFile(session, source.share, source.name, source.path, Purpose.READ) as read:
         key = _resume_key(read)
         written = create_file(session, target, read.size)
-        try:
-            with written:
+        with written:
+            try:
                 for chunks in _requests(read.allocated_ranges()):
                     if stop.is_set():
                         raise HostFileError(f"{target.path}: the copy was given up")
@@ -77,11 +77,11 @@ def _copy(
                     end = chunks[-1][0] + chunks[-1][1]
                     tell(end / max(read.size, 1))
                 written.flush()
-        except SmbConnectionLost:
-            raise
-        except HostFileError:
-            RemoteFile(session, target.share, target.name, target.path, Purpose.DELETE).close()
-            raise
+            except SmbConnectionLost:
+                raise
+            except HostFileError:
+                written.delete_at_close()
+                raise
         tell(1.0)
         return read.size
 

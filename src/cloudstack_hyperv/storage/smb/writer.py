@@ -57,13 +57,22 @@ class NewFile:
             self._end()
 
     def give_up(self) -> bool:
-        """Close the file; False if it was committed or given up before."""
+        """Remove the file, unless it was committed or given up before.
+
+        True if that must be tried again on another connection.
+        """
         with self._lock:
             if self._session is None:
                 return False
-            self._session.drop()
-            self._session = None
-            return True
+            try:
+                self._file.delete_at_close()
+                self._file.close()
+            except HostFileError:
+                self._session.drop()
+                self._session = None
+                return True
+            self._end()
+            return False
 
     def _end(self) -> None:
         if self._session is not None:
@@ -116,8 +125,7 @@ def create_file(session: SmbSession, place: SmbPlace, size: int) -> RemoteFile:
     except SmbConnectionLost:
         raise
     except HostFileError:
+        file.delete_at_close()
         file.close()
-        with RemoteFile(session, place.share, place.name, place.path, Purpose.DELETE):
-            pass
         raise
     return file
