@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check lint types layers clean bench-commands bench-doors bench-emulator
+.PHONY: help demo test test-slow check lint types layers clean bench-commands bench-doors bench-switch bench-emulator bench-storage
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,8 +43,15 @@ bench-commands: $(STAMP) ## Round trips and milliseconds a command, start-up tim
 bench-doors: $(STAMP) ## Requests a second, latency, start-up time and memory of the doors
 	@$(BIN)/python benchmarks/doors.py
 
+bench-storage: $(STAMP) ## SMB copies against smbclient on one Samba, memory of a copy
+	@sh scripts/debian-packages tests
+	@$(BIN)/python -m benchmarks.storage
+
 bench-emulator: $(STAMP) ## Calls a second, summaries, memory and starts of the emulated host
 	@$(BIN)/python benchmarks/emulator.py
+
+bench-switch: $(STAMP) ## Frames a second through the emulated hosts' user-space switch
+	@$(BIN)/python benchmarks/switch.py
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
