@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.emulator_host.driver import CALLER, V2, VSMS, system_path
+from tests.emulator_host.driver import CALLER, V2, VSMS, drive_row, medium_row, system_path
 from tests.emulator_migration.fleet_driver import (
     SERVICE,
     SHARE,
@@ -21,6 +21,7 @@ from tests.emulator_migration.fleet_driver import (
 from tests.emulator_migration.test_migration_login import unharmed
 
 from cloudstack_hyperv.cim import ObjectPath
+from cloudstack_hyperv.cim.constants import IDE_CONTROLLER_GUID
 from cloudstack_hyperv.emulator.cim.provider import Row, Value
 from cloudstack_hyperv.emulator.host import Drive, HostConfig, JobMode, SwitchPlan, VirtualClock
 from cloudstack_hyperv.emulator.host.fleet import Fleet, plan_fleet
@@ -433,3 +434,45 @@ async def test_what_is_not_modelled_says_so(pair: FleetDriver) -> None:
     for method in ("MigrateVirtualSystemToSystem", "GetSystemCompatibilityVectors"):
         reply = await pair[0].call(SERVICE, method, ComputerSystem=system_path(guid))
         assert reply.return_value == 32770
+
+
+async def test_a_disk_on_a_share_is_open_on_one_host_only(pair: FleetDriver) -> None:
+    source, target = pair[0], pair[1]
+    guid = await source.build()
+    disk = await source.disk_path(guid)
+    rival = await target.define("rival")
+    (drive,) = await target.add(rival, drive_row(f"Microsoft:{rival}\\{IDE_CONTROLLER_GUID}\\0"))
+    await target.add(rival, medium_row(drive, disk))
+    assert await target.state(rival, 2) == 32768
+    assert await source.state(guid, 3) == 0
+    await target.start(rival)
+    assert await source.state(guid, 2) == 32768
+
+
+@pytest.mark.parametrize("mode", [JobMode.ALWAYS_0, JobMode.SEEDED])
+async def test_a_migration_may_be_done_at_once(pair: FleetDriver, mode: JobMode) -> None:
+    source, target = pair[0], pair[1]
+    guid = await source.build(folder=r"C:\vms")
+    before = source.content(await source.disk_path(guid))
+    for host in pair.hosts:
+        host.host.site.conductor.mode = mode
+    disk = await source.moved_disk(guid, r"C:\moved\web.vhdx")
+    source.host.migration.hooks.faults[Stage.ARRIVE] = JobFailed(32768, "no (0x80004005).")
+    reply = await source.migrate(guid, VM_AND_STORAGE, "HYPERV2", resources=[disk])
+    assert await source.code(reply) == 32768
+    assert await source.enabled_state(guid) == 2
+    assert not target.file(r"C:\moved\web.vhdx").exists()
+    reply = await source.migrate(guid, VM_AND_STORAGE, "HYPERV2", resources=[disk])
+    assert await source.code(reply) == 0
+    assert target.content(r"C:\moved\web.vhdx") == before
+    assert await target.enabled_state(guid) == 2
+
+
+async def test_a_client_release_moves_storage_only(tmp_path: Path) -> None:
+    template = HostConfig(tmp_path, release="client-11", job_mode=JobMode.ALWAYS_4096)
+    pair = FleetDriver(tmp_path, template=template)
+    guid = await pair[0].build(folder=r"C:\vms", start=False)
+    assert (await pair[0].migrate(guid, VM, "HYPERV2")).return_value == 32770
+    disk = await pair[0].moved_disk(guid, r"C:\moved\web.vhdx")
+    await pair[0].migrated(guid, STORAGE, resources=[disk])
+    pair.fleet.close()

@@ -62,6 +62,7 @@ class HostFiles:
         }
         self._shares = {(s.server.lower(), s.name.lower()): s for s in shares}
         self._held: dict[Path, dict[str, bool]] = {}
+        self._host = ""
         self.space = Space()
         for _, root in self._drives.values():
             root.mkdir(parents=True, exist_ok=True)
@@ -170,8 +171,14 @@ class HostFiles:
         """Make a file of the host, which must not exist; raises OSError."""
         return HostFile(place.local, space=self.space, root=place.root, new=True)
 
+    def share_holds(self, held: dict[Path, dict[str, bool]], host: str) -> None:
+        """Keep open files where other hosts see them: on shared storage one file is one file."""
+        self._held = held
+        self._host = f"{host}/"
+
     def hold(self, place: Place, holder: str, *, exclusive: bool) -> None:
         """Open a file for a holder; raises JobFailed with a sharing violation."""
+        holder = self._host + holder
         held = self._held.setdefault(place.local, {})
         others = {who: alone for who, alone in held.items() if who != holder}
         if others and (exclusive or any(others.values())):
@@ -180,6 +187,7 @@ class HostFiles:
 
     def release(self, holder: str) -> None:
         """Close everything that a holder has open."""
+        holder = self._host + holder
         for path in [path for path, held in self._held.items() if holder in held]:
             held = self._held[path]
             del held[holder]
@@ -188,12 +196,13 @@ class HostFiles:
 
     def holders(self, local: Path) -> dict[str, bool]:
         """Return who holds a file, and whether exclusively."""
-        return dict(self._held.get(local, {}))
+        held = self._held.get(local, {})
+        return {who.removeprefix(self._host): alone for who, alone in held.items()}
 
     def holders_below(self, folder: Path) -> set[str]:
         """Return who holds files in a folder, at any depth."""
         found = [held for path, held in self._held.items() if folder in path.parents]
-        return {who for held in found for who in held}
+        return {who.removeprefix(self._host) for held in found for who in held}
 
     def is_held(self, local: Path) -> bool:
         """Whether a file, or something inside a folder, is held open."""

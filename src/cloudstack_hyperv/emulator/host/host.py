@@ -99,6 +99,8 @@ class EmulatedHost:
         state.boots += 1
         board = JobBoard(self.timeline, dice.guid, config.timings.job_removal)
         files = HostFiles(config.folder, config.drives, config.shares, config.volumes)
+        network = peers or Peers()
+        files.share_holds(network.held, config.name.upper())
         self.site = Site(
             config,
             profile,
@@ -140,7 +142,6 @@ class EmulatedHost:
             self.definition,
             self.migration_settings,
         )
-        network = peers or Peers()
         network.join(self.peer)
         self.migration = Migration(self.peer, network)
         self.planned = PlannedSystems(self.peer)

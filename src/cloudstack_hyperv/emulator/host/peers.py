@@ -12,6 +12,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from cloudstack_hyperv.emulator.host.definition import Definition
 from cloudstack_hyperv.emulator.host.disks import HostDisks
@@ -92,6 +93,8 @@ class Peers:
 
     def __init__(self, delegations: Delegations | None = None) -> None:
         self.delegations = delegations or Delegations()
+        self.held: dict[Path, dict[str, bool]] = {}
+        """Files that are open anywhere, by file and holder: shared storage has one lock."""
         self._peers: dict[str, Peer] = {}
 
     def __iter__(self) -> Iterator[Peer]:
