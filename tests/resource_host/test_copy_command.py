@@ -34,6 +34,8 @@ from tests.resource_host.storage_stage import (
 
 from cloudstack_hyperv.cim.constants import JobState
 from cloudstack_hyperv.emulator.host.config import Timings
+from cloudstack_hyperv.hypervisor import images
+from cloudstack_hyperv.hypervisor.errors import HypervisorError
 from cloudstack_hyperv.messages.answers.storage import CopyCmdAnswer
 from cloudstack_hyperv.messages.commands.storage import CopyCommand
 from cloudstack_hyperv.messages.objects.storage import (
@@ -46,7 +48,14 @@ from cloudstack_hyperv.resource.context import HostContext
 from cloudstack_hyperv.resource.resource import Resource
 from cloudstack_hyperv.resource.storage_access import storage_access
 from cloudstack_hyperv.storage.template_properties import parse_properties
-from cloudstack_hyperv.vhd import OsFile, create_differencing, read_info
+from cloudstack_hyperv.vhd import (
+    DiskFormat,
+    OsFile,
+    create_differencing,
+    create_dynamic,
+    open_disk,
+    read_info,
+)
 
 TEMPLATE = "7d5a6a8e-2f42-3c3a-8c4e-1b1e5b7c9a01"
 
@@ -61,6 +70,19 @@ def new_volume(answer: CopyCmdAnswer) -> VolumeObjectTO:
     assert answer.result, answer.details
     assert isinstance(answer.new_data, VolumeObjectTO)
     return answer.new_data
+
+
+def make_vhd(path: Path) -> None:
+    """Make a VHD with some content."""
+    with OsFile.create(path) as file:
+        create_dynamic(file, TEMPLATE_SIZE, disk_format=DiskFormat.VHD)
+    write_again(path, b"CloudStack")
+
+
+def write_again(path: Path, content: bytes) -> None:
+    """Write to a disk, as a guest would."""
+    with OsFile(path, writable=True) as file, open_disk(file, writable=True) as disk:
+        disk.write(5 * MIB, content.ljust(512, b"\0"))
 
 
 def refused(answer: CopyCmdAnswer, reason: str) -> None:
@@ -319,15 +341,66 @@ async def test_copy_command_takes_a_volume_out_and_in_again(storage: StorageStag
     assert await equal_disks(file, storage.pool / f"{back}.vhdx")
 
 
+async def test_copy_command_out_sent_again_finds_the_copy_made(storage: StorageStage) -> None:
+    make_disk(storage.pool / f"{VOLUME_UUID}.vhdx")
+    outside = volume(path="volumes/2/23", data_store=secondary_store())
+    first = new_volume(await storage.copy(volume(path=VOLUME_UUID), outside))
+    assert first.path is not None
+    made = (storage.emulation.secondary / first.path).stat()
+    again = new_volume(await storage.copy(volume(path=VOLUME_UUID), outside))
+    assert again == first
+    assert storage.in_secondary() == [first.path]
+    assert (storage.emulation.secondary / first.path).stat() == made
+
+
+async def test_copy_command_out_makes_a_new_copy_once_the_volume_has_changed(
+    storage: StorageStage,
+) -> None:
+    """A copy of what the volume was is never taken for one of what it is."""
+    file = storage.pool / f"{VOLUME_UUID}.vhdx"
+    make_disk(file)
+    outside = volume(path="volumes/2/23", data_store=secondary_store())
+    first = new_volume(await storage.copy(volume(path=VOLUME_UUID), outside)).path
+    kept = (storage.emulation.secondary / str(first)).read_bytes()
+    write_again(file, b"changed")
+    paths = set()
+    for _ in range(2):
+        paths.add(new_volume(await storage.copy(volume(path=VOLUME_UUID), outside)).path)
+    (second,) = paths
+    assert second != first
+    assert await equal_disks(file, storage.emulation.secondary / str(second))
+    assert (storage.emulation.secondary / str(first)).read_bytes() == kept
+    assert storage.in_secondary() == sorted([str(first), str(second)])
+
+
 async def test_copy_command_out_never_overwrites_what_is_in_the_store(
     storage: StorageStage,
 ) -> None:
     make_disk(storage.pool / f"{VOLUME_UUID}.vhdx")
+    present = storage.emulation.secondary / f"volumes/2/23/{VOLUME_UUID}.vhdx"
+    make_disk(present, content=b"of somebody else")
+    kept = present.read_bytes()
+    outside = volume(path="volumes/2/23", data_store=secondary_store())
+    out = new_volume(await storage.copy(volume(path=VOLUME_UUID), outside))
+    assert await equal_disks(
+        storage.pool / f"{VOLUME_UUID}.vhdx", storage.emulation.secondary / str(out.path)
+    )
+    assert present.read_bytes() == kept
+    assert len(storage.in_secondary()) == 2
+
+
+async def test_copy_command_out_compares_a_vhd_byte_by_byte(storage: StorageStage) -> None:
+    """A VHD's identity does not tell one content from another."""
+    file = storage.pool / f"{VOLUME_UUID}.vhd"
+    make_vhd(file)
     outside = volume(path="volumes/2/23", data_store=secondary_store())
     first = new_volume(await storage.copy(volume(path=VOLUME_UUID), outside)).path
-    second = new_volume(await storage.copy(volume(path=VOLUME_UUID), outside)).path
-    assert first != second
-    assert storage.in_secondary() == sorted([str(first), str(second)])
+    again = new_volume(await storage.copy(volume(path=VOLUME_UUID), outside)).path
+    assert again == first == f"volumes/2/23/{VOLUME_UUID}.vhd"
+    write_again(file, b"changed")
+    third = new_volume(await storage.copy(volume(path=VOLUME_UUID), outside)).path
+    assert third != first
+    assert await equal_disks(file, storage.emulation.secondary / str(third))
 
 
 async def test_copy_command_removes_what_a_crashed_copy_left_in_the_store(
@@ -402,7 +475,122 @@ async def test_copy_command_makes_a_template_of_a_volume(storage: StorageStage) 
     assert values["size"] == str(made.physical_size)
     # What we wrote is what we find when the template is copied in by its folder.
     new_template(await storage.copy(template("template/tmpl/2/205"), template_in_pool(None)))
-    refused(await storage.copy(volume(path=VOLUME_UUID), wanted), "holds a template already")
+    # The same command again finds what it made; another volume does not replace it.
+    assert new_template(await storage.copy(volume(path=VOLUME_UUID), wanted)) == made
+    write_again(file, b"changed")
+    refused(await storage.copy(volume(path=VOLUME_UUID), wanted), "holds another template")
+    assert len(storage.in_secondary()) == 2
+
+
+async def test_copy_command_finishes_a_template_that_lacks_its_properties(
+    storage: StorageStage,
+) -> None:
+    make_disk(storage.pool / f"{VOLUME_UUID}.vhdx")
+    wanted = template("template/tmpl/2/205", id=205, format="RAW")
+    made = new_template(await storage.copy(volume(path=VOLUME_UUID), wanted))
+    (storage.emulation.secondary / "template/tmpl/2/205/template.properties").unlink()
+    again = new_template(await storage.copy(volume(path=VOLUME_UUID), wanted))
+    assert again == made
+    assert storage.in_secondary() == sorted(
+        [str(made.path), "template/tmpl/2/205/template.properties"]
+    )
+
+
+async def test_copy_command_flattens_a_volume_for_a_template_once(storage: StorageStage) -> None:
+    base, child = storage.pool / f"{TEMPLATE}.vhdx", storage.pool / f"{VOLUME_UUID}.vhdx"
+    make_disk(base)
+    with OsFile(base) as parent, OsFile.create(child) as file:
+        create_differencing(file, parent, relative_path=f".\\{base.name}")
+    wanted = template("template/tmpl/2/205", id=205)
+    first = new_template(await storage.copy(volume(path=VOLUME_UUID), wanted))
+    assert new_template(await storage.copy(volume(path=VOLUME_UUID), wanted)) == first
+    assert await equal_disks(base, storage.emulation.secondary / str(first.path))
+
+
+# From format to format
+
+
+async def test_copy_command_converts_where_formats_differ(storage: StorageStage) -> None:
+    """A VHD template, a VHDX volume of it, out as VHD, in as VHDX: the content stays."""
+    secondary = storage.emulation.secondary
+    original = secondary / "template/tmpl/1/9/a.vhd"
+    original.parent.mkdir(parents=True)
+    make_vhd(original)
+    made = new_template(
+        await storage.copy(
+            template("template/tmpl/1/9/a.vhd", format="VHD"), template_in_pool(None, format="VHD")
+        )
+    )
+    assert made.format == "VHD"
+    root = new_volume(
+        await storage.copy(template_in_pool(made.path, format="VHD"), volume(format="VHDX"))
+    )
+    assert (root.format, root.size) == ("VHDX", TEMPLATE_SIZE)
+    assert await equal_disks(original, storage.pool / f"{VOLUME_UUID}.vhdx")
+
+    outside = volume(path="volumes/2/23", data_store=secondary_store(), format="VHD")
+    paths = {
+        new_volume(await storage.copy(volume(path=VOLUME_UUID), outside)).path for _ in range(2)
+    }
+    (path,) = paths
+    assert str(path).endswith(".vhd")
+    assert await equal_disks(original, secondary / str(path))
+
+    back = "3b9d0f52-7f0e-4a53-8d0d-4a7d5f5c1a11"
+    source = volume(path=path, data_store=secondary_store(), format="VHD")
+    inside = new_volume(await storage.copy(source, volume(back, format="VHDX")))
+    assert inside.format == "VHDX"
+    assert await equal_disks(original, storage.pool / f"{back}.vhdx")
+    assert [name for name in storage.in_pool() if "partial" in name] == []
+
+
+async def test_copy_command_brings_a_template_in_as_the_format_it_is_registered_with(
+    storage: StorageStage,
+) -> None:
+    """CloudStack later names the file by the registered format; another would not be found."""
+    make_disk(storage.emulation.secondary / TEMPLATE_PATH)
+    made = new_template(
+        await storage.copy(template(format="VHD"), template_in_pool(None, format="VHD"))
+    )
+    assert (made.format, made.size) == ("VHD", TEMPLATE_SIZE)
+    assert storage.in_pool() == [f"{made.path}.vhd"]
+    assert await equal_disks(
+        storage.emulation.secondary / TEMPLATE_PATH, storage.pool / f"{made.path}.vhd"
+    )
+
+
+async def test_copy_command_that_cannot_convert_leaves_nothing(
+    storage: StorageStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_disk(storage.emulation.secondary / TEMPLATE_PATH)
+
+    async def breaks(*_: Any, **__: Any) -> None:
+        raise HypervisorError("broken on purpose")
+
+    monkeypatch.setattr(images, "convert_disk", breaks)
+    answer = await storage.copy(template(format="VHD"), template_in_pool(None, format="VHD"))
+    refused(answer, "broken on purpose")
+    assert storage.in_pool() == []
+
+
+# Straight from secondary storage
+
+
+@pytest.mark.parametrize("provisioning", ["THIN", "FAT"])
+async def test_copy_command_makes_a_volume_straight_from_the_store(
+    storage: StorageStage, provisioning: str
+) -> None:
+    source = storage.emulation.secondary / TEMPLATE_PATH
+    make_disk(source)
+    wanted = volume(size=2 * TEMPLATE_SIZE, provisioning_type=provisioning)
+    for _ in range(2):
+        made = new_volume(await storage.copy(template(), wanted))
+        assert (made.path, made.size, made.format) == (VOLUME_UUID, 2 * TEMPLATE_SIZE, "VHDX")
+    file = storage.pool / f"{VOLUME_UUID}.vhdx"
+    assert await equal_disks(source, file)
+    with OsFile(file) as opened:
+        assert (read_info(opened).type.name == "FIXED") is (provisioning == "FAT")
+    assert storage.in_pool() == [file.name]
 
 
 # What is not supported
@@ -411,17 +599,10 @@ async def test_copy_command_makes_a_template_of_a_volume(storage: StorageStage) 
 @pytest.mark.parametrize(
     ("source", "destination", "reason"),
     [
-        (
-            SnapshotObjectTO(data_store=primary_store()),
-            SnapshotObjectTO(data_store=secondary_store()),
-            "volume snapshots are not supported",
-        ),
-        (
-            SnapshotObjectTO(data_store=secondary_store()),
-            volume(),
-            "volume snapshots are not supported",
-        ),
-        (template(), volume(), "it is not supported"),
+        (SnapshotObjectTO(data_store=secondary_store()), SnapshotObjectTO(), "names no store"),
+        (volume(), SnapshotObjectTO(data_store=secondary_store()), "it is not supported"),
+        (template(), template(), "it is not supported"),
+        (volume(), volume(format="QCOW2", data_store=primary_store(r"C:\x")), "no disk 19ae"),
         (volume(data_store=None), volume(), "names no store"),
         (
             volume(),

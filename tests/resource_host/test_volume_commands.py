@@ -132,12 +132,11 @@ async def test_create_object_command_refuses_what_cannot_be(
     assert storage.in_pool() == []
 
 
-async def test_create_object_command_refuses_snapshots_in_its_own_class(
-    storage: StorageStage,
-) -> None:
-    answer = await storage.execute(CreateObjectCommand(data=SnapshotObjectTO()))
-    assert isinstance(answer, CreateObjectAnswer)
-    refused(answer, "not supported yet")
+async def test_create_object_command_refuses_in_its_own_class(storage: StorageStage) -> None:
+    for data in (SnapshotObjectTO(), template_in_pool("x")):
+        answer = await storage.execute(CreateObjectCommand(data=data))
+        assert isinstance(answer, CreateObjectAnswer)
+        assert not answer.result
 
 
 # DeleteCommand
@@ -229,12 +228,10 @@ async def test_delete_command_deletes_a_template(storage: StorageStage) -> None:
     assert storage.in_pool() == []
 
 
-async def test_delete_command_leaves_secondary_storage_and_snapshots_alone(
-    storage: StorageStage,
-) -> None:
+async def test_delete_command_leaves_secondary_storage_alone(storage: StorageStage) -> None:
     refused(await delete(storage, data_store=secondary_store()), "only objects on primary")
-    answer = await storage.execute(DeleteCommand(data=SnapshotObjectTO(path="x")))
-    refused(answer, "snapshot is not supported yet")
+    lost = SnapshotObjectTO(path="x", data_store=secondary_store())
+    refused(await storage.execute(DeleteCommand(data=lost)), "only objects on primary")
 
 
 # DestroyCommand

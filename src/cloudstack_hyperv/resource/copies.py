@@ -22,7 +22,7 @@ from cloudstack_hyperv.messages.objects.storage import (
     TemplateObjectTO,
     VolumeObjectTO,
 )
-from cloudstack_hyperv.resource import template_copies, volume_copies
+from cloudstack_hyperv.resource import snapshot_copies, template_copies, volume_copies
 from cloudstack_hyperv.resource.context import HostContext
 from cloudstack_hyperv.resource.errors import CommandRefused
 from cloudstack_hyperv.resource.registry import handles
@@ -38,6 +38,10 @@ class CopyCase(enum.StrEnum):
     VOLUME_IN = "volume from secondary to primary storage"
     TEMPLATE_FROM_VOLUME = "template on secondary storage from a volume"
     VOLUME_TO_POOL = "volume from one pool to another"
+    VOLUME_FROM_STORE = "volume straight from a template on secondary storage"
+    SNAPSHOT_OUT = "volume snapshot from primary to secondary storage"
+    VOLUME_FROM_SNAPSHOT = "volume from a volume snapshot"
+    TEMPLATE_FROM_SNAPSHOT = "template on secondary storage from a volume snapshot"
 
 
 def copy_case(source: DataTO, destination: DataTO) -> CopyCase:
@@ -47,9 +51,7 @@ def copy_case(source: DataTO, destination: DataTO) -> CopyCase:
     if case is CopyCase.TEMPLATE_IN and _is_iso(source):
         return CopyCase.ISO_IN
     if case is None:
-        snapshot = isinstance(source, SnapshotObjectTO) or isinstance(destination, SnapshotObjectTO)
-        reason = "volume snapshots are not supported yet" if snapshot else "it is not supported"
-        raise CommandRefused(f"copy of a {kinds[0]} to a {kinds[1]}: {reason}")
+        raise CommandRefused(f"copy of a {kinds[0]} to a {kinds[1]}: it is not supported")
     return case
 
 
@@ -72,13 +74,20 @@ def _is_iso(data: DataTO) -> bool:
     return isinstance(data, TemplateObjectTO) and data.format == ImageFormat.ISO
 
 
+_ON_PRIMARY, _ON_SECONDARY = "on primary storage", "on secondary storage"
 _CASES: Final = {
-    ("template on secondary storage", "template on primary storage"): CopyCase.TEMPLATE_IN,
-    ("template on primary storage", "volume on primary storage"): CopyCase.VOLUME_FROM_TEMPLATE,
-    ("volume on primary storage", "volume on secondary storage"): CopyCase.VOLUME_OUT,
-    ("volume on secondary storage", "volume on primary storage"): CopyCase.VOLUME_IN,
-    ("volume on primary storage", "template on secondary storage"): CopyCase.TEMPLATE_FROM_VOLUME,
-    ("volume on primary storage", "volume on primary storage"): CopyCase.VOLUME_TO_POOL,
+    (f"template {_ON_SECONDARY}", f"template {_ON_PRIMARY}"): CopyCase.TEMPLATE_IN,
+    (f"template {_ON_PRIMARY}", f"volume {_ON_PRIMARY}"): CopyCase.VOLUME_FROM_TEMPLATE,
+    (f"template {_ON_SECONDARY}", f"volume {_ON_PRIMARY}"): CopyCase.VOLUME_FROM_STORE,
+    (f"volume {_ON_PRIMARY}", f"volume {_ON_SECONDARY}"): CopyCase.VOLUME_OUT,
+    (f"volume {_ON_SECONDARY}", f"volume {_ON_PRIMARY}"): CopyCase.VOLUME_IN,
+    (f"volume {_ON_PRIMARY}", f"template {_ON_SECONDARY}"): CopyCase.TEMPLATE_FROM_VOLUME,
+    (f"volume {_ON_PRIMARY}", f"volume {_ON_PRIMARY}"): CopyCase.VOLUME_TO_POOL,
+    (f"snapshot {_ON_PRIMARY}", f"snapshot {_ON_SECONDARY}"): CopyCase.SNAPSHOT_OUT,
+    (f"snapshot {_ON_PRIMARY}", f"volume {_ON_PRIMARY}"): CopyCase.VOLUME_FROM_SNAPSHOT,
+    (f"snapshot {_ON_SECONDARY}", f"volume {_ON_PRIMARY}"): CopyCase.VOLUME_FROM_SNAPSHOT,
+    (f"snapshot {_ON_PRIMARY}", f"template {_ON_SECONDARY}"): CopyCase.TEMPLATE_FROM_SNAPSHOT,
+    (f"snapshot {_ON_SECONDARY}", f"template {_ON_SECONDARY}"): CopyCase.TEMPLATE_FROM_SNAPSHOT,
 }
 
 _CARRIED_OUT_BY: Final[
@@ -91,17 +100,26 @@ _CARRIED_OUT_BY: Final[
     CopyCase.VOLUME_OUT: volume_copies.volume_out,
     CopyCase.VOLUME_IN: volume_copies.volume_in,
     CopyCase.VOLUME_TO_POOL: volume_copies.volume_to_pool,
+    CopyCase.VOLUME_FROM_STORE: template_copies.volume_from_store,
+    CopyCase.SNAPSHOT_OUT: snapshot_copies.snapshot_out,
+    CopyCase.VOLUME_FROM_SNAPSHOT: snapshot_copies.volume_from_snapshot,
+    CopyCase.TEMPLATE_FROM_SNAPSHOT: snapshot_copies.template_from_snapshot,
 }
 
 
 def _keys(command: CopyCommand) -> tuple[str, ...]:
-    """Order by the volumes involved; a template is only read, by many at once."""
-    volumes = (
-        data for data in (command.src_to, command.dest_to) if isinstance(data, VolumeObjectTO)
-    )
-    stems = (data.path or data.uuid for data in volumes)
-    # On secondary storage `path` is a folder or file of one volume; it serves as a key as well.
-    return tuple(f"file:{stem}" for stem in stems if stem)
+    """Order by what is read and written; a template that is read is read by many at once."""
+    source, destination = command.src_to, command.dest_to
+    keys = [_key(source)] if not isinstance(source, TemplateObjectTO) else []
+    if not isinstance(destination, TemplateObjectTO) or destination.path:
+        keys.append(_key(destination))
+    return tuple(key for key in keys if key)
+
+
+def _key(data: DataTO) -> str:
+    # On secondary storage `path` is a folder or file of one object; it serves as a key as well.
+    stem = data.path if isinstance(data, SnapshotObjectTO) else data.path or data.uuid
+    return f"file:{stem}" if stem else ""
 
 
 @handles(CopyCommand, ordered_by=_keys, page="Phase 1: template management, disks from templates")

@@ -125,6 +125,20 @@ async def stands_on(context: HostContext, disk: str, path: str) -> bool:
     return False
 
 
+async def occupied(context: HostContext, path: str) -> int:
+    """Return the bytes of a disk's file and of those that it stands on: what a flat copy needs."""
+    total = 0
+    seen: set[str] = set()
+    following: str | None = path
+    while following is not None and folded(following) not in seen:
+        seen.add(folded(following))
+        status = await context.files.status(following)
+        total += status.size if status is not None else 0
+        parents = await parents_of(context, following)
+        following = next((each for each in parents if not each.startswith("\\\\?\\")), None)
+    return total
+
+
 def names(parent: str, path: str) -> bool:
     """Tell whether a parent's path, as a child names it, means `path`."""
     if same_path(parent, path):

@@ -17,16 +17,18 @@ from cloudstack_hyperv.hypervisor import images
 from cloudstack_hyperv.hypervisor.errors import HypervisorError, WrongState
 from cloudstack_hyperv.hypervisor.undo import UndoStack
 from cloudstack_hyperv.resource.context import HostContext
+from cloudstack_hyperv.resource.disk_parents import occupied
 from cloudstack_hyperv.resource.storage_access import storage_access
 from cloudstack_hyperv.storage.copying import require_space
-from cloudstack_hyperv.storage.host_files import HostFileError, HostFileExists, HostFileNotFound
+from cloudstack_hyperv.storage.host_files import HostFileError, HostFileExists
 from cloudstack_hyperv.storage.progress import Progress
 from cloudstack_hyperv.storage.windows_paths import parent_folder
-from cloudstack_hyperv.vhd import DiskInfo, DiskType
+from cloudstack_hyperv.vhd import DiskFormat, DiskInfo, DiskType
 
 log = structlog.get_logger(__name__)
 
 MIB = 1 << 20
+_VHD_SECTOR = 512
 
 
 async def convert(
@@ -35,15 +37,22 @@ async def convert(
     final: str,
     *,
     what: str,
+    disk_format: DiskFormat | None = None,
     fixed: bool = False,
     grow_to: int = 0,
 ) -> DiskInfo:
-    """Copy a disk to `final` on the host, flattened, and grow it; returns its metadata."""
+    """Copy a disk to `final` on the host, flattened, and grow it; returns its metadata.
+
+    `disk_format` None keeps that of the source.
+    """
     info = await context.files.disk_info(source)
-    status = await context.files.status(source)
-    if status is None:
-        raise HostFileNotFound(f"{source} does not exist")
-    needed = max(info.virtual_size, grow_to) if fixed else status.size
+    wanted = disk_format or info.format
+    size = max(info.virtual_size, grow_to)
+    if wanted is DiskFormat.VHD and (
+        size > images.LARGEST_VHD or info.logical_sector_size != _VHD_SECTOR
+    ):
+        raise WrongState(f"{source} cannot be a VHD: it has {size} bytes or large sectors")
+    needed = size if fixed else await occupied(context, source)
     await require_space(context.files, parent_folder(final), needed)
     async with new_disk(context, final) as path:
         async with storage_access(context).copies:
@@ -51,7 +60,7 @@ async def convert(
                 context.cim,
                 source,
                 path,
-                disk_format=VhdFormat(info.format),
+                disk_format=VhdFormat(wanted),
                 fixed=fixed,
                 block_size=context.settings.storage.block_size_mib * MIB,
                 progress=Progress(what),
@@ -60,15 +69,22 @@ async def convert(
         return await grow(context, path, grow_to)
 
 
-async def flatten(context: HostContext, source: str, path: str, progress: Progress) -> None:
+async def flatten(
+    context: HostContext,
+    source: str,
+    path: str,
+    progress: Progress,
+    disk_format: DiskFormat | None = None,
+) -> None:
     """Copy a disk with all its ancestors to one dynamic disk at a temporary `path`."""
     info = await context.files.disk_info(source)
+    await require_space(context.files, parent_folder(path), await occupied(context, source))
     async with storage_access(context).copies:
         await images.convert_disk(
             context.cim,
             source,
             path,
-            disk_format=VhdFormat(info.format),
+            disk_format=VhdFormat(disk_format or info.format),
             block_size=context.settings.storage.block_size_mib * MIB,
             progress=progress,
         )

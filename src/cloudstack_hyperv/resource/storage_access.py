@@ -16,7 +16,7 @@ import re
 import time
 import uuid
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from cloudstack_hyperv.config import MountSettings
 from cloudstack_hyperv.hypervisor.inventory import read_default_disk_folder
@@ -26,11 +26,12 @@ from cloudstack_hyperv.messages.objects.storage import (
     StorageFilerTO,
 )
 from cloudstack_hyperv.resource.context import HostContext
-from cloudstack_hyperv.storage.copying import Copier
+from cloudstack_hyperv.storage.copying import Copier, SourceFile
 from cloudstack_hyperv.storage.folder_files import FolderFiles
+from cloudstack_hyperv.storage.host_files import HostFiles
 from cloudstack_hyperv.storage.leftovers import TemporaryFiles, owner_mark
 from cloudstack_hyperv.storage.locations import folder_of, pool_folder, store_url
-from cloudstack_hyperv.storage.stores import Store, Stores
+from cloudstack_hyperv.storage.stores import Stores
 from cloudstack_hyperv.storage.windows_paths import (
     BadWindowsPath,
     checked_path,
@@ -38,24 +39,73 @@ from cloudstack_hyperv.storage.windows_paths import (
     path_key,
     split_path,
 )
+from cloudstack_hyperv.vhd import DiskInfo
 
 _MEMORY: Final = "storage access"
 _LOCAL_POOLS: Final = uuid.UUID("6f0e7c52-6a54-4c0e-9df5-3f1c5a2d7b90")
 """Namespace of the local pools' name-based uuids."""
 
 
-@dataclass(frozen=True, slots=True)
-class SecondaryFiles:
-    """A secondary store that we read and write ourselves."""
+class SecondaryStore(Protocol):
+    """A secondary store: read by paths, written by whole files."""
 
-    store: Store
-    files: FolderFiles
-    copier: Copier
+    @property
+    def shown(self) -> str:
+        """The store's URL, without credentials."""
+        ...
+
+    @property
+    def root(self) -> str:
+        """Windows path that stands for the store in `files`."""
+        ...
+
+    @property
+    def files(self) -> HostFiles:
+        """For reading."""
+        ...
 
     async def prepare_folder(self, folder: str) -> None:
         """Make a folder of the store where it is missing, else remove what crashed copies left."""
+        ...
+
+    async def put_disk(self, source: SourceFile, final: str, *, what: str) -> DiskInfo:
+        """Copy a disk into the store, whole or not at all; raises as `Copier.copy_disk`."""
+        ...
+
+    async def put_file(self, final: str, content: bytes) -> None:
+        """Write a small new file; raises HostFileExists."""
+        ...
+
+    async def delete(self, path: str) -> bool:
+        """Delete a file; False if it was not there."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SecondaryFiles:
+    """A secondary store whose files we reach as files."""
+
+    shown: str
+    root: str
+    files: HostFiles
+    copier: Copier
+
+    async def prepare_folder(self, folder: str) -> None:
+        """See `SecondaryStore`."""
         await self.files.make_folder(folder)
         await self.copier.temporary.remove_leftovers(self.files, folder, time.time())
+
+    async def put_disk(self, source: SourceFile, final: str, *, what: str) -> DiskInfo:
+        """See `SecondaryStore`."""
+        return await self.copier.copy_disk(source, final, what=what)
+
+    async def put_file(self, final: str, content: bytes) -> None:
+        """See `SecondaryStore`."""
+        await self.copier.write_file(final, content)
+
+    async def delete(self, path: str) -> bool:
+        """See `SecondaryStore`."""
+        return await self.files.delete(path)
 
 
 @dataclass(slots=True)
@@ -73,15 +123,16 @@ class StorageAccess:
         """Copies into the host's own files."""
         return Copier(self.context.files, self.temporary, self.copies)
 
-    def secondary(self, store: DataStoreTO | None) -> SecondaryFiles:
+    def secondary(self, store: DataStoreTO | None) -> SecondaryStore:
         """Open a secondary store; raises NoLocation, PathNotReachable, BadStoreUrl."""
         return self.secondary_by_url(store_url(store))
 
-    def secondary_by_url(self, url: str) -> SecondaryFiles:
+    def secondary_by_url(self, url: str) -> SecondaryStore:
         """Open a secondary store; raises PathNotReachable, BadStoreUrl."""
         found = self.stores.require_folder(url)
         files = FolderFiles([MountSettings(host_path=found.root, folder=found.folder or "")])
-        return SecondaryFiles(found, files, Copier(files, self.temporary, self.copies))
+        copier = Copier(files, self.temporary, self.copies)
+        return SecondaryFiles(str(found.url), found.root, files, copier)
 
     def folder_of_pool(self, pool: PrimaryDataStoreTO | StorageFilerTO) -> str:
         """Return a pool's folder and remember it by the pool's uuid; raises NoLocation."""

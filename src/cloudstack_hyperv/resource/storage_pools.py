@@ -26,9 +26,11 @@ from cloudstack_hyperv.messages.commands.storage import (
     ModifyStoragePoolCommand,
 )
 from cloudstack_hyperv.messages.objects.storage import StorageFilerTO, StoragePoolInfo
+from cloudstack_hyperv.resource.checkpoint_leftovers import remove_leftover_checkpoints
 from cloudstack_hyperv.resource.context import HostContext
 from cloudstack_hyperv.resource.errors import CommandRefused
 from cloudstack_hyperv.resource.registry import handles
+from cloudstack_hyperv.resource.snapshot_copies import snapshot_folder
 from cloudstack_hyperv.resource.storage_access import StorageAccess, storage_access
 from cloudstack_hyperv.storage.host_files import HostFileError, HostFileNotFound, VolumeSpace
 from cloudstack_hyperv.storage.windows_paths import join_path
@@ -59,7 +61,7 @@ async def modify_storage_pool(
         access.forget_pool(pool.uuid)
         return _modified(pool, folder, VolumeSpace(0, 0))
     folder = await _usable_folder(access, pool)
-    await access.temporary.remove_leftovers(context.files, folder, time.time())
+    await _remove_leftovers(access, folder)
     return _modified(pool, folder, await _space_of(context, folder))
 
 
@@ -82,7 +84,7 @@ async def get_storage_stats(
             if command.store is not None
             else access.secondary_by_url(command.sec_url or "")
         )
-        space = _known(await secondary.files.space(secondary.store.root), str(secondary.store.url))
+        space = _known(await secondary.files.space(secondary.root), secondary.shown)
     else:
         folder = await access.known_folder(command.id, command.pooltype, command.local_path)
         if folder is None:
@@ -96,6 +98,15 @@ async def get_storage_stats(
         used_bytes=space.capacity - space.available,
         capacity_bytes=space.capacity,
     )
+
+
+async def _remove_leftovers(access: StorageAccess, folder: str) -> None:
+    """Remove what crashed commands left in the pool and, as checkpoints, on its VMs."""
+    files = access.context.files
+    for each in (folder, snapshot_folder(folder)):
+        if await files.status(each) is not None:
+            await access.temporary.remove_leftovers(files, each, time.time())
+    await remove_leftover_checkpoints(access.context)
 
 
 async def _usable_folder(access: StorageAccess, pool: StorageFilerTO) -> str:

@@ -53,7 +53,7 @@ def _opened(store: DataStoreTO | None, context: HostContext) -> tuple[HostFiles,
     if isinstance(store, PrimaryDataStoreTO):
         return context.files, access.folder_of_pool(store)
     secondary = access.secondary(store)
-    return secondary.files, secondary.store.root
+    return secondary.files, secondary.root
 
 
 def _answer(

@@ -23,17 +23,20 @@ from cloudstack_hyperv.messages.commands.storage import CopyCommand
 from cloudstack_hyperv.messages.enums import ProvisioningType
 from cloudstack_hyperv.messages.objects.storage import TemplateObjectTO, VolumeObjectTO
 from cloudstack_hyperv.resource import host_copies
+from cloudstack_hyperv.resource.arriving_disks import (
+    arrive,
+    stated_format,
+    template_format,
+    volume_format,
+)
 from cloudstack_hyperv.resource.context import HostContext
+from cloudstack_hyperv.resource.departing_disks import make_template
 from cloudstack_hyperv.resource.disk_safety import require_at_rest
 from cloudstack_hyperv.resource.errors import CommandRefused
 from cloudstack_hyperv.resource.storage_access import storage_access
-from cloudstack_hyperv.resource.volume_files import (
-    existing_volume,
-    volume_answer,
-    whole_source,
-)
+from cloudstack_hyperv.resource.volume_files import existing_volume, volume_answer
 from cloudstack_hyperv.storage.copying import Checksum, SourceFile, trusted_disk
-from cloudstack_hyperv.storage.host_files import HostFileExists, HostFileNotFound
+from cloudstack_hyperv.storage.host_files import HostFileNotFound
 from cloudstack_hyperv.storage.locations import (
     disk_path,
     object_stem,
@@ -42,7 +45,6 @@ from cloudstack_hyperv.storage.locations import (
     volume_path,
 )
 from cloudstack_hyperv.storage.secondary_paths import template_file
-from cloudstack_hyperv.storage.template_properties import FILE_NAME, TemplateProperties
 from cloudstack_hyperv.storage.windows_paths import (
     file_name,
     join_path,
@@ -64,10 +66,12 @@ async def template_in(command: CopyCommand, context: HostContext) -> CopyCmdAnsw
     access = storage_access(context)
     folder = access.folder_of_pool(pool_of(destination.image_data_store))
     secondary = access.secondary(source.image_data_store)
-    path = await template_file(secondary.files, secondary.store.root, source.path)
+    path = await template_file(secondary.files, secondary.root, source.path)
     name = str(uuid.uuid4())
-    final = disk_path(folder, name, _stated_format(path))
-    info = await access.primary.copy_disk(
+    stated = destination.format or source.format
+    final = disk_path(folder, name, template_format(stated, stated_format(path)))
+    info = await arrive(
+        context,
         SourceFile(secondary.files, path),
         final,
         what=f"template {source.unique_name or source.name or name}",
@@ -84,7 +88,7 @@ async def iso_in(command: CopyCommand, context: HostContext) -> CopyCmdAnswer:
     secondary = access.secondary(source.image_data_store)
     if not source.path:
         raise CommandRefused("the ISO has no path on secondary storage")
-    path = join_relative(secondary.store.root, source.path)
+    path = join_relative(secondary.root, source.path)
     signature = await secondary.files.read(path, _ISO_SIGNATURE_AT, 5)
     if signature not in _ISO_SIGNATURES:
         raise CommandRefused(f"{source.path} is no ISO 9660 or UDF image")
@@ -104,9 +108,7 @@ async def volume_from_template(command: CopyCommand, context: HostContext) -> Co
 
     It is grown to the size that the offering wants and is never smaller than the template.
     """
-    template, volume = command.src_to, command.dest_to
-    if not isinstance(template, TemplateObjectTO) or not isinstance(volume, VolumeObjectTO):
-        raise CommandRefused("a volume is made of a template")
+    template, volume = _template_and_volume(command)
     access = storage_access(context)
     access.folder_of_pool(pool_of(template.image_data_store))
     folder = access.folder_of_pool(pool_of(volume.data_store))
@@ -121,9 +123,11 @@ async def volume_from_template(command: CopyCommand, context: HostContext) -> Co
     present = await existing_volume(context, folder, stem, wanted)
     if present is not None:
         return volume_answer(stem, present)
-    final = disk_path(folder, stem, info.format.name)
+    wanted_format = volume_format(volume.format, info.format.name)
+    final = disk_path(folder, stem, wanted_format)
     differencing = (
         context.settings.storage.clone == "differencing"
+        and wanted_format == info.format.name
         and same_path(parent_folder(source), folder)
         # A differencing VHD cannot be grown, a VHDX can (as OpenStack's Hyper-V driver does).
         and (info.format is DiskFormat.VHDX or wanted == info.virtual_size)
@@ -136,9 +140,33 @@ async def volume_from_template(command: CopyCommand, context: HostContext) -> Co
             source,
             final,
             what=f"volume {volume.name or stem}",
+            disk_format=DiskFormat[wanted_format],
             fixed=volume.provisioning_type == ProvisioningType.FAT,
             grow_to=wanted,
         )
+    return volume_answer(stem, made)
+
+
+async def volume_from_store(command: CopyCommand, context: HostContext) -> CopyCmdAnswer:
+    """Make a volume straight from a template on a secondary store, which stays there only."""
+    template, volume = _template_and_volume(command)
+    access = storage_access(context)
+    folder = access.folder_of_pool(pool_of(volume.data_store))
+    secondary = access.secondary(template.image_data_store)
+    path = await template_file(secondary.files, secondary.root, template.path)
+    stem = object_stem(volume.path, volume.uuid)
+    present = await existing_volume(context, folder, stem, None)
+    if present is not None:
+        return volume_answer(stem, present)
+    made = await arrive(
+        context,
+        SourceFile(secondary.files, path),
+        disk_path(folder, stem, volume_format(volume.format, stated_format(path))),
+        what=f"volume {volume.name or stem}",
+        checksum=_checksum_of(template, path),
+        fixed=volume.provisioning_type == ProvisioningType.FAT,
+        grow_to=volume.size or 0,
+    )
     return volume_answer(stem, made)
 
 
@@ -147,47 +175,20 @@ async def template_from_volume(command: CopyCommand, context: HostContext) -> Co
     volume, template = command.src_to, command.dest_to
     if not isinstance(volume, VolumeObjectTO) or not isinstance(template, TemplateObjectTO):
         raise CommandRefused("a template is made of a volume")
-    if not template.path:
-        raise CommandRefused("the template has no folder on secondary storage")
     access = storage_access(context)
     secondary = access.secondary(template.image_data_store)
     access.folder_of_pool(pool_of(volume.data_store))
     source = await volume_path(volume, context.files)
     purpose = f"make a template of volume {volume.name or volume.path}"
     await require_at_rest(context, source, purpose)
-    folder = join_relative(secondary.store.root, template.path)
-    properties = join_path(folder, FILE_NAME)
-    if await secondary.files.status(properties) is not None:
-        raise HostFileExists(f"{template.path} holds a template already")
-    name = str(uuid.uuid4())
-    async with whole_source(context, source) as flat:
-        disk_format = (await trusted_disk(context.files, flat)).format.name
-        final = disk_path(folder, name, disk_format)
-        await secondary.prepare_folder(folder)
-        info = await secondary.copier.copy_disk(
-            SourceFile(context.files, flat), final, what=purpose
-        )
-    try:
-        status = await secondary.files.status(final)
-        size = status.size if status is not None else 0
-        written = TemplateProperties(
-            template.id, file_name(final), name, disk_format, info.virtual_size, size
-        )
-        await secondary.copier.write_file(properties, written.render())
-    except BaseException:
-        await secondary.files.delete(final)
-        raise
-    relative = f"{template.path.rstrip('/')}/{file_name(final)}"
-    return CopyCmdAnswer(
-        result=True,
-        new_data=TemplateObjectTO(
-            path=relative,
-            name=name,
-            format=disk_format,
-            size=info.virtual_size,
-            physical_size=size,
-        ),
-    )
+    return await make_template(context, source, secondary, template, what=purpose)
+
+
+def _template_and_volume(command: CopyCommand) -> tuple[TemplateObjectTO, VolumeObjectTO]:
+    template, volume = command.src_to, command.dest_to
+    if not isinstance(template, TemplateObjectTO) or not isinstance(volume, VolumeObjectTO):
+        raise CommandRefused("a volume is made of a template")
+    return template, volume
 
 
 def _templates(command: CopyCommand) -> tuple[TemplateObjectTO, TemplateObjectTO]:
@@ -210,14 +211,6 @@ async def _template_answer(
             physical_size=status.size if status is not None else None,
         ),
     )
-
-
-def _stated_format(path: str) -> str:
-    """Return VHD or VHDX by a file's name, packed or not; VHDX where it does not say."""
-    stem, extension = split_extension(file_name(path))
-    if extension in (".gz", ".bz2", ".zip"):
-        extension = split_extension(stem)[1]
-    return "VHD" if extension == ".vhd" else "VHDX"
 
 
 def _checksum_of(template: TemplateObjectTO, path: str) -> Checksum | None:

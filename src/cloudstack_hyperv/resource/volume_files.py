@@ -10,6 +10,7 @@ import structlog
 
 from cloudstack_hyperv.cim.constants import VhdFormat
 from cloudstack_hyperv.hypervisor import images
+from cloudstack_hyperv.hypervisor.errors import WrongState
 from cloudstack_hyperv.messages.answers.storage import CopyCmdAnswer
 from cloudstack_hyperv.messages.objects.storage import VolumeObjectTO
 from cloudstack_hyperv.resource import host_copies
@@ -17,9 +18,10 @@ from cloudstack_hyperv.resource.context import HostContext
 from cloudstack_hyperv.resource.disk_safety import require_unattached
 from cloudstack_hyperv.resource.storage_access import storage_access
 from cloudstack_hyperv.storage.host_files import HostFileExists
-from cloudstack_hyperv.storage.locations import find_disk
+from cloudstack_hyperv.storage.locations import disk_path, find_disk
 from cloudstack_hyperv.storage.progress import Progress
-from cloudstack_hyperv.vhd import DiskInfo
+from cloudstack_hyperv.storage.windows_paths import parent_folder
+from cloudstack_hyperv.vhd import DiskFormat, DiskInfo
 
 log = structlog.get_logger(__name__)
 
@@ -29,9 +31,11 @@ SMALLEST: Final = 3 << 20
 
 
 async def existing_volume(
-    context: HostContext, folder: str, stem: str, size: int
+    context: HostContext, folder: str, stem: str, size: int | None
 ) -> DiskInfo | None:
     """Return the metadata of a volume that an earlier, equal command made; None if there is none.
+
+    `size` None is for a source that does not tell its size before it is unpacked.
 
     A file gets its final name only when it is whole, so one of the right size that no VM has is the
     result of a command whose answer was lost.  Raises WrongState if a VM has it, HostFileExists if
@@ -42,7 +46,7 @@ async def existing_volume(
         return None
     info = await context.files.disk_info(path)
     await require_unattached(context, path, f"make volume {stem}")
-    if info.virtual_size != size:
+    if size is not None and info.virtual_size != size:
         raise HostFileExists(
             f"{path} exists with {info.virtual_size} bytes where {size} are wanted; it was not "
             "touched"
@@ -52,15 +56,24 @@ async def existing_volume(
 
 
 @asynccontextmanager
-async def whole_source(context: HostContext, path: str) -> AsyncIterator[str]:
-    """Give the block a disk without parents: `path`, or a flat copy of it made for the block."""
+async def whole_source(
+    context: HostContext, path: str, disk_format: DiskFormat
+) -> AsyncIterator[str]:
+    """Give the block a disk of this format without parents.
+
+    That is `path` itself, or a flat copy that the host makes beside it for the block.
+    """
     info = await context.files.disk_info(path)
-    if info.parent is None:
+    if info.parent is None and info.format is disk_format:
         yield path
         return
-    with storage_access(context).temporary.beside(path) as flat:
+    if disk_format is DiskFormat.VHD and info.virtual_size > images.LARGEST_VHD:
+        raise WrongState(f"{path} is too large for a VHD")
+    beside = disk_path(parent_folder(path), "flat", disk_format.name)
+    with storage_access(context).temporary.beside(beside) as flat:
         try:
-            await host_copies.flatten(context, path, flat, Progress(f"flatten {path}"))
+            progress = Progress(f"flatten {path}")
+            await host_copies.flatten(context, path, flat, progress, disk_format)
             yield flat
         finally:
             await host_copies.remove_temporary(context, flat)

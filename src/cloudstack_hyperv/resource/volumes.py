@@ -38,7 +38,7 @@ from cloudstack_hyperv.messages.objects.storage import (
     VolumeObjectTO,
     VolumeTO,
 )
-from cloudstack_hyperv.resource import host_copies
+from cloudstack_hyperv.resource import host_copies, volume_snapshots
 from cloudstack_hyperv.resource.context import HostContext
 from cloudstack_hyperv.resource.disk_safety import DiskUser, require_no_children, users_of
 from cloudstack_hyperv.resource.errors import CommandRefused
@@ -71,17 +71,22 @@ def _destroyed_keys(command: DestroyCommand) -> tuple[str, ...]:
 def _data_keys(data: DataTO) -> tuple[str, ...]:
     stem = data.path if isinstance(data, SnapshotObjectTO) else data.path or data.uuid
     keys = [f"file:{stem}"] if stem else []
-    if isinstance(data, VolumeObjectTO) and data.vm_name:
+    if isinstance(data, VolumeObjectTO | SnapshotObjectTO) and data.vm_name:
         keys.append(f"vm:{data.vm_name}")
+    if isinstance(data, SnapshotObjectTO) and data.volume is not None:
+        keys.extend(_data_keys(data.volume))
     return tuple(keys)
 
 
 @handles(CreateObjectCommand, ordered_by=_created_keys, page="Phase 1; Phase 2: volume service")
 async def create_object(command: CreateObjectCommand, context: HostContext) -> CreateObjectAnswer:
-    """Make a blank volume; one round trip, two more when it is there already."""
+    """Make a blank volume (one round trip, two more when it is there), or a volume snapshot."""
     volume = command.data
+    if isinstance(volume, SnapshotObjectTO):
+        patience = (command.wait or context.settings.direct.default_wait) * 0.9
+        return await volume_snapshots.create_snapshot(volume, context, patience)
     if not isinstance(volume, VolumeObjectTO):
-        raise CommandRefused(f"a {type(volume).__name__} cannot be made: not supported yet")
+        raise CommandRefused("a template is not made but copied")
     folder = storage_access(context).folder_of_pool(pool_of(volume.data_store))
     stem = object_stem(volume.path, volume.uuid)
     disk_format = _wanted_format(volume.format)
@@ -118,17 +123,13 @@ async def _create(context: HostContext, volume: VolumeObjectTO, final: str, size
 
 @handles(DeleteCommand, ordered_by=_deleted_keys, page="Phase 2: volume service")
 async def delete(command: DeleteCommand, context: HostContext) -> Answer:
-    """Delete a volume or template on primary storage."""
+    """Delete a volume, template or volume snapshot on primary storage."""
     data = command.data
-    match data:
-        case VolumeObjectTO():
-            store = data.data_store
-        case TemplateObjectTO():
-            store = data.image_data_store
-        case SnapshotObjectTO():
-            raise CommandRefused("deletion of a volume snapshot is not supported yet")
+    store = data.image_data_store if isinstance(data, TemplateObjectTO) else data.data_store
     if not isinstance(store, PrimaryDataStoreTO):
         raise CommandRefused("only objects on primary storage are deleted by a hypervisor host")
+    if isinstance(data, SnapshotObjectTO):
+        return await volume_snapshots.delete_snapshot(data, context)
     folder = storage_access(context).folder_of_pool(store)
     stem = object_stem(data.path, data.uuid)
     if data.format == ImageFormat.ISO:
