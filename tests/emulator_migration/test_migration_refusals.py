@@ -120,6 +120,7 @@ async def test_an_old_configuration_goes_back_to_the_old_release(tmp_path: Path)
     pair = two_hosts(tmp_path, release="2016")
     guid = await pair[0].build(Version="8.0")
     await pair[0].migrated(guid, VM, "HYPERV2")
+    assert await pair[1].enabled_state(guid) == 2
     pair.fleet.close()
 
 

@@ -5,121 +5,40 @@ repairs what is done behind its back: a machine that was turned off outside the 
 again, one whose guest shut itself down stays off.  Nodes trust each other, so a move needs no
 delegation.  When a node is lost its roles start on another one.
 
-Sources: Microsoft's pages MSCluster_ResourceGroup and MSCluster_Cluster; group and resource states
-from the cluster API (clusapi.h); move types from Move-ClusterVirtualMachineRole and os-win's
-clusterapi.py.  That a role's machine loses its automatic start action when it is added, and what a
-second role of one name is called, are guesses.
+Sources: Microsoft's pages MSCluster_ResourceGroup and MSCluster_Cluster.  That a role's machine
+loses its automatic start action when it is added, and what a second role of one name is called,
+are guesses.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import enum
 import json
-import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from cloudstack_hyperv.cim.constants import RequestedState
 from cloudstack_hyperv.emulator.cim.provider import Caller, CimFault, MethodCall
 from cloudstack_hyperv.emulator.host.checkpoints import disk_paths
+from cloudstack_hyperv.emulator.host.cluster_members import (
+    ClusterError,
+    ClusterNode,
+    GroupState,
+    MoveType,
+    NodeState,
+    Role,
+    cluster_fault,
+)
 from cloudstack_hyperv.emulator.host.machine import Machine, PowerState
-from cloudstack_hyperv.emulator.host.migration import Migration
 from cloudstack_hyperv.emulator.host.migration_wish import VIRTUAL_SYSTEM, MigrationWish
 from cloudstack_hyperv.emulator.host.outcome import JobFailed, Refused
-from cloudstack_hyperv.emulator.host.peers import Peer
 from cloudstack_hyperv.emulator.host.relocation import on_host, plugged_in
 from cloudstack_hyperv.emulator.host.system_rows import SYSTEM
 
 _NO_START = 2
-_ROLE_SPACE = uuid.UUID("6ba7b812-9dad-11d1-80b4-00c04fd430c8")
 _ACCOUNT = Caller("NT AUTHORITY\\SYSTEM", mechanism="local")
 _SETTLE_SECONDS = 0.05
 _WAIT_ROUNDS = 2000
-
-
-class ClusterError(enum.IntEnum):
-    """HRESULTs of the cluster API (winerror.h)."""
-
-    ALREADY_EXISTS = 0x80071392
-    OBJECT_NOT_FOUND = 0x80071394
-    GROUP_NOT_FOUND = 0x80071395
-    GROUP_NOT_EMPTY = 0x80071397
-    NODE_NOT_FOUND = 0x800713B2
-    NODE_DOWN = 0x800713BA
-    NOT_SHARED = 0x800713D3
-    INVALID_STATE = 0x8007139F
-    INVALID_PARAMETER = 0x80070057
-
-
-class GroupState(enum.IntEnum):
-    """MSCluster_ResourceGroup.State."""
-
-    ONLINE = 0
-    OFFLINE = 1
-    FAILED = 2
-    PARTIAL_ONLINE = 3
-    PENDING = 4
-
-
-class NodeState(enum.IntEnum):
-    """MSCluster_Node.State."""
-
-    UP = 0
-    DOWN = 1
-    PAUSED = 2
-
-
-class MoveType(enum.IntEnum):
-    """How a machine goes to another node."""
-
-    TURN_OFF = 0
-    QUICK = 1
-    LIVE = 4
-
-
-@dataclass(slots=True)
-class ClusterNode:
-    """One host as a member."""
-
-    peer: Peer
-    migration: Migration
-    paused: bool = False
-
-    @property
-    def name(self) -> str:
-        """NetBIOS name."""
-        return self.peer.name
-
-    @property
-    def state(self) -> NodeState:
-        """Whether it takes roles."""
-        if not self.peer.reachable:
-            return NodeState.DOWN
-        return NodeState.PAUSED if self.paused else NodeState.UP
-
-
-@dataclass(slots=True)
-class Role:
-    """A group that holds one machine."""
-
-    name: str
-    machine_id: str
-    owner: str
-    online_wanted: bool
-    moving: bool = False
-    failed: bool = False
-    preferred: list[str] = field(default_factory=list)
-
-    @property
-    def group_id(self) -> str:
-        """GUID of the group."""
-        return str(uuid.uuid5(_ROLE_SPACE, self.machine_id))
-
-    def resource_id(self, kind: str) -> str:
-        """Return the GUID of one of its resources."""
-        return str(uuid.uuid5(_ROLE_SPACE, f"{self.machine_id}/{kind}"))
 
 
 class Cluster:
@@ -146,14 +65,14 @@ class Cluster:
         for node in self.nodes:
             if node.name == name.upper():
                 return node
-        raise _fault(ClusterError.NODE_NOT_FOUND, f"no node {name}")
+        raise cluster_fault(ClusterError.NODE_NOT_FOUND, f"no node {name}")
 
     def role(self, name: str) -> Role:
         """Return a role; raises CimFault."""
         for role in self._roles.values():
             if role.name.casefold() == name.casefold():
                 return role
-        raise _fault(ClusterError.GROUP_NOT_FOUND, f"no group {name}")
+        raise cluster_fault(ClusterError.GROUP_NOT_FOUND, f"no group {name}")
 
     def machine(self, role: Role) -> Machine | None:
         """Return a role's machine on its owner, None when it is not there."""
@@ -176,7 +95,7 @@ class Cluster:
         """Make a role of a machine, named by GUID or display name; raises CimFault."""
         node, machine = self._find(wanted)
         if machine.role:
-            raise _fault(ClusterError.ALREADY_EXISTS, f"{machine.name} is a role already")
+            raise cluster_fault(ClusterError.ALREADY_EXISTS, f"{machine.name} is a role already")
         self._require_shared(node, machine)
         running = machine.state in (PowerState.RUNNING, PowerState.PAUSED)
         role = Role(self._free_name(machine.name), machine.machine_id, node.name, running)
@@ -196,7 +115,7 @@ class Cluster:
             named = node.peer.machines.by_name(wanted)
             if len(named) == 1:
                 return node, named[0]
-        raise _fault(ClusterError.OBJECT_NOT_FOUND, f"no virtual machine {wanted}")
+        raise cluster_fault(ClusterError.OBJECT_NOT_FOUND, f"no virtual machine {wanted}")
 
     def _require_shared(self, node: ClusterNode, machine: Machine) -> None:
         others = [other for other in self.nodes if other is not node]
@@ -208,9 +127,9 @@ class Cluster:
                 try:
                     here, there = node.peer.disks.place(path), other.peer.disks.place(path)
                 except JobFailed as problem:
-                    raise _fault(ClusterError.NOT_SHARED, problem.text) from problem
+                    raise cluster_fault(ClusterError.NOT_SHARED, problem.text) from problem
                 if here.local != there.local:
-                    raise _fault(ClusterError.NOT_SHARED, f"{path} is not on shared storage")
+                    raise cluster_fault(ClusterError.NOT_SHARED, f"{path} is not on shared storage")
 
     def _free_name(self, name: str) -> str:
         taken = {role.name.casefold() for role in self._roles.values()}
@@ -223,7 +142,7 @@ class Cluster:
     def destroy(self, role: Role) -> None:
         """Take a role away; its machine stays as it is, and nobody looks after it."""
         if role.moving:
-            raise _fault(ClusterError.INVALID_STATE, f"{role.name} is moving")
+            raise cluster_fault(ClusterError.INVALID_STATE, f"{role.name} is moving")
         machine = self.machine(role)
         if machine is not None:
             machine.role = ""
@@ -233,9 +152,9 @@ class Cluster:
     def rename(self, role: Role, name: str) -> None:
         """Give a role another name; raises CimFault."""
         if not name.strip():
-            raise _fault(ClusterError.INVALID_PARAMETER, "a group has a name")
+            raise cluster_fault(ClusterError.INVALID_PARAMETER, "a group has a name")
         if any(o.name.casefold() == name.casefold() for o in self.roles if o is not role):
-            raise _fault(ClusterError.ALREADY_EXISTS, f"there is a group {name}")
+            raise cluster_fault(ClusterError.ALREADY_EXISTS, f"there is a group {name}")
         role.name = name
         machine = self.machine(role)
         if machine is not None:
@@ -268,11 +187,11 @@ class Cluster:
     def _present(self, role: Role) -> Machine:
         node, machine = self.node(role.owner), self.machine(role)
         if not node.peer.reachable:
-            raise _fault(ClusterError.NODE_DOWN, f"{node.name} is down")
+            raise cluster_fault(ClusterError.NODE_DOWN, f"{node.name} is down")
         if machine is None:
-            raise _fault(ClusterError.OBJECT_NOT_FOUND, f"{role.name} has lost its machine")
+            raise cluster_fault(ClusterError.OBJECT_NOT_FOUND, f"{role.name} has lost its machine")
         if role.moving:
-            raise _fault(ClusterError.INVALID_STATE, f"{role.name} is moving")
+            raise cluster_fault(ClusterError.INVALID_STATE, f"{role.name} is moving")
         return machine
 
     def _request(self, role: Role, machine: Machine, state: int) -> None:
@@ -280,7 +199,7 @@ class Cluster:
         try:
             self.node(role.owner).peer.power.request(call, machine)
         except (Refused, JobFailed) as problem:
-            raise _fault(ClusterError.INVALID_STATE, problem.text) from problem
+            raise cluster_fault(ClusterError.INVALID_STATE, problem.text) from problem
 
     def _look_after(self, node: ClusterNode) -> Callable[[Machine], None]:
         """Return a listener that starts what somebody else turned off."""
@@ -326,11 +245,11 @@ class Cluster:
         machine = self._present(role)
         target = self.node(node_name) if node_name else self._best_node(role)
         if target.state is not NodeState.UP:
-            raise _fault(ClusterError.NODE_DOWN, f"{target.name} takes no roles")
+            raise cluster_fault(ClusterError.NODE_DOWN, f"{target.name} takes no roles")
         if target.name == role.owner:
             return
         if not machine.state.is_stable or machine.state is PowerState.PAUSED:
-            raise _fault(ClusterError.INVALID_STATE, f"{role.name} is {machine.state.value}")
+            raise cluster_fault(ClusterError.INVALID_STATE, f"{role.name} is {machine.state.value}")
         role.moving = True
         running = machine.state is PowerState.RUNNING
         if running and how is MoveType.QUICK:
@@ -379,12 +298,12 @@ class Cluster:
             migration.start(call, machine, wish, arrived=arrived, failed=failed)
         except (Refused, JobFailed) as problem:
             role.moving = False
-            raise _fault(ClusterError.INVALID_STATE, problem.text) from problem
+            raise cluster_fault(ClusterError.INVALID_STATE, problem.text) from problem
 
     def _best_node(self, role: Role) -> ClusterNode:
         able = [n for n in self.nodes if n.state is NodeState.UP and n.name != role.owner]
         if not able:
-            raise _fault(ClusterError.NODE_DOWN, "no other node takes roles")
+            raise cluster_fault(ClusterError.NODE_DOWN, "no other node takes roles")
         preferred = [node for node in able if node.name in role.preferred]
         return min(preferred or able, key=lambda node: len(node.peer.machines))
 
@@ -480,7 +399,3 @@ class Cluster:
 
 def _call(class_name: str, method: str, **arguments: int) -> MethodCall:
     return MethodCall("root/virtualization/v2", class_name, method, None, arguments, _ACCOUNT)
-
-
-def _fault(code: ClusterError, text: str) -> CimFault:
-    return CimFault(int(code), text)

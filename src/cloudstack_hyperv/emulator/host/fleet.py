@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cloudstack_hyperv.emulator.host.clock import Clock, SystemClock
-from cloudstack_hyperv.emulator.host.cluster import Cluster, ClusterNode
+from cloudstack_hyperv.emulator.host.cluster import Cluster
 from cloudstack_hyperv.emulator.host.cluster_classes import ClusterClasses
+from cloudstack_hyperv.emulator.host.cluster_members import ClusterNode
 from cloudstack_hyperv.emulator.host.config import HostConfig, PhysicalNic, Share, SharedVolume
 from cloudstack_hyperv.emulator.host.host import EmulatedHost
 from cloudstack_hyperv.emulator.host.migration_settings import KERBEROS
