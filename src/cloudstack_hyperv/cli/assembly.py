@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from cloudstack_hyperv.config import (
@@ -16,7 +16,7 @@ from cloudstack_hyperv.config import (
 )
 from cloudstack_hyperv.resource.context import HostContext
 from cloudstack_hyperv.resource.resource import Resource
-from cloudstack_hyperv.storage.folder_files import FolderFiles
+from cloudstack_hyperv.storage.composite_files import CompositeFiles
 from cloudstack_hyperv.wsman import AuthScheme, Credentials, Endpoint, WsmanClient
 
 
@@ -68,11 +68,11 @@ def _path(text: str | None) -> Path | None:
 async def resources(settings: Settings) -> AsyncIterator[list[Resource]]:
     """Assemble one resource a configured host; connections are closed at the end."""
     made: list[Resource] = []
-    try:
+    async with AsyncExitStack() as closing:
         for host in settings.hosts:
-            files = FolderFiles(host.mounts)
-            made.append(Resource(HostContext(settings, host, wsman_client(host), files)))
+            files = CompositeFiles.of_host(host, settings.storage.stores)
+            closing.push_async_callback(files.close)
+            context = HostContext(settings, host, wsman_client(host), files)
+            closing.push_async_callback(context.cim.close)
+            made.append(Resource(context))
         yield made
-    finally:
-        for resource in made:
-            await resource.context.cim.close()
