@@ -21,6 +21,7 @@ from cloudstack_hyperv.emulator.door.server import WsmanServer
 from cloudstack_hyperv.emulator.door.settings import Account, Accounts, DoorSettings
 from cloudstack_hyperv.emulator.host.config import HostConfig, PhysicalNic, Share
 from cloudstack_hyperv.emulator.host.host import EmulatedHost
+from cloudstack_hyperv.emulator.host.profiles import PROFILES
 from cloudstack_hyperv.emulator.mischief.call_file import CallFile
 from cloudstack_hyperv.emulator.mischief.mischief import Mischief
 from cloudstack_hyperv.emulator.mischief.virtual_time import KeptClock
@@ -139,6 +140,7 @@ async def serve_host(
             basic=options.basic,
             allow_unencrypted=options.basic,
             credssp=credssp,
+            language=PROFILES[host.release].language,
         ),
         Accounts([Account(options.user, password)], host.name),
     )
