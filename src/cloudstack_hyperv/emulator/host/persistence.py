@@ -13,6 +13,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from cloudstack_hyperv.emulator.cim.provider import Row, Value
 from cloudstack_hyperv.emulator.host.configuration import Configuration
 from cloudstack_hyperv.emulator.host.machine import Checkpoint, Machine, PowerState
@@ -93,7 +95,7 @@ class StateStore:
 
     def _write(self, path: Path, document: Json) -> None:
         scratch = path.with_suffix(".new")
-        scratch.write_text(json.dumps(document, separators=(",", ":")), encoding="utf-8")
+        scratch.write_bytes(msgspec.json.encode(document))
         scratch.replace(path)
 
 

@@ -161,6 +161,8 @@ class ClassTable:
         self._timeline = timeline
         self._schema = schema
         self._served: dict[tuple[str, str], ServedClass] = {}
+        self.namespaces: frozenset[str] = frozenset()
+        """Namespaces in which something is served; every call asks for them."""
 
     def serve(
         self,
@@ -180,6 +182,7 @@ class ClassTable:
             raise ValueError(f"{class_name} is served twice")
         if not self._schema.has_class(class_name, namespace):
             return
+        self.namespaces |= {namespace}
         self._served[key] = ServedClass(
             self._timeline,
             namespace,
@@ -199,11 +202,6 @@ class ClassTable:
 
     def __iter__(self) -> Iterator[ServedClass]:
         return iter(self._served.values())
-
-    @property
-    def namespaces(self) -> frozenset[str]:
-        """Namespaces in which something is served."""
-        return frozenset(namespace for namespace, _ in self._served)
 
 
 def no_rows() -> Iterable[Row]:
