@@ -68,11 +68,13 @@ def _path(text: str | None) -> Path | None:
 async def resources(settings: Settings) -> AsyncIterator[list[Resource]]:
     """Assemble one resource a configured host; connections are closed at the end."""
     made: list[Resource] = []
+    peers: dict[str, HostContext] = {}
     async with AsyncExitStack() as closing:
         for host in settings.hosts:
             files = CompositeFiles.of_host(host, settings.storage.stores)
             closing.push_async_callback(files.close)
-            context = HostContext(settings, host, wsman_client(host), files)
+            context = HostContext(settings, host, wsman_client(host), files, peers=peers)
             closing.push_async_callback(context.cim.close)
+            peers[context.private_address] = context
             made.append(Resource(context))
         yield made

@@ -6,7 +6,9 @@ rebuilt from the host and CloudStack's next Startup: a restart loses nothing but
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from cloudstack_hyperv.config import HostSettings, Settings
@@ -30,6 +32,8 @@ class HostContext:
     cim: CimClient
     files: HostFiles
     memory: HostMemory = field(default_factory=HostMemory)
+    peers: Mapping[str, HostContext] = field(default_factory=lambda: MappingProxyType({}))
+    """The hosts that this agent serves, itself included, by private address: where VMs migrate."""
 
     @property
     def private_address(self) -> str:
