@@ -233,7 +233,7 @@ async def test_metrics_are_collected_while_they_are_on(driver: Driver, machine: 
     assert (memory["MetricValue"], memory["Duration"]) == ("512", timedelta(seconds=600))
     read = {r.values["ElementName"]: r.values for r in await driver.rows("Msvm_BaseMetricValue")}
     assert int(str(read["Aggregated Disk Data Read"]["MetricValue"])) > 0
-    assert len(await driver.rows("Msvm_MetricForME")) == 6
+    assert len(await driver.rows("Msvm_MetricForME")) == 8
     reply = await driver.call(service, "ControlMetrics", Subject=subject, MetricCollectionEnabled=9)
     assert reply.return_value == 32773
     await driver.call(service, "ControlMetrics", Subject=subject, MetricCollectionEnabled=3)

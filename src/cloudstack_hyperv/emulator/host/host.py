@@ -32,6 +32,7 @@ from cloudstack_hyperv.emulator.host.disk_chains import ChainWork
 from cloudstack_hyperv.emulator.host.disk_work import DiskWork
 from cloudstack_hyperv.emulator.host.disks import HostDisks
 from cloudstack_hyperv.emulator.host.export import Export
+from cloudstack_hyperv.emulator.host.fabric import Fabric
 from cloudstack_hyperv.emulator.host.file_classes import FileClasses
 from cloudstack_hyperv.emulator.host.files import HostFiles
 from cloudstack_hyperv.emulator.host.host_associations import HostAssociations
@@ -152,10 +153,14 @@ class EmulatedHost:
         self.console = Console(self.site, self.machines)
         self.inventory = Inventory(self.site, self.machines)
         self.adapters = Adapters(self.site, self.switches)
-        self.performance = Performance(self.site, self.machines, self.adapters, self.inventory)
+        self.switch_rows = SwitchRows(self.site, self.machines, self.switches)
+        self.fabric = Fabric(self.site, self.machines, self.switches, self.switch_rows)
+        self.performance = Performance(
+            self.site, self.machines, self.adapters, self.inventory, self.fabric
+        )
         self.power.resetting_counters.append(self.performance.account)
         self.switch_service = SwitchService(self.site, self.machines, self.switches)
-        self.metrics = Metrics(self.site, self.machines)
+        self.metrics = Metrics(self.site, self.machines, self.fabric)
         self.access = Access(self.site, self.machines)
         self.definitions = Definitions(profile)
         self.pools = ResourcePools(self.site, self.machines, self.services)
@@ -247,7 +252,7 @@ class EmulatedHost:
 
     def _serve(self) -> None:
         systems = SystemRows(self.site, self.machines, self.exchange)
-        network = SwitchRows(self.site, self.machines, self.switches)
+        network = self.switch_rows
         summary = Summary(self.site, self.machines, self.console)
         MachineClasses(
             self.site,

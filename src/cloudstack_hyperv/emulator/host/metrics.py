@@ -1,5 +1,8 @@
 """Metrics: collection switched on and off, and values that grow while it is on.
 
+Network traffic is what meter ACLs count (os-win adds them for that), so it is 0 without them, and
+on a host whose switches move no frames.
+
 Sources: Microsoft's pages Msvm_MetricService, Msvm_AggregationMetricDefinition; names of the
 definitions as os-win and the Measure-VM cmdlet use them.  Values are strings.
 """
@@ -14,11 +17,13 @@ from cloudstack_hyperv.cim import ObjectPath
 from cloudstack_hyperv.cim.constants import NAMESPACE_VIRTUALIZATION, ReturnCode
 from cloudstack_hyperv.emulator.cim.provider import MethodCall, MethodReply, Row, Value
 from cloudstack_hyperv.emulator.host.arguments import integer
+from cloudstack_hyperv.emulator.host.fabric import Fabric
 from cloudstack_hyperv.emulator.host.machine import Machine
 from cloudstack_hyperv.emulator.host.machines import Machines
 from cloudstack_hyperv.emulator.host.outcome import invalid_parameter
 from cloudstack_hyperv.emulator.host.serving import ClassTable
 from cloudstack_hyperv.emulator.host.site import Site, machine_reference, setting_reference
+from cloudstack_hyperv.emulator.switch import Direction
 
 AGGREGATE = "Msvm_AggregationMetricDefinition"
 BASE = "Msvm_BaseMetricDefinition"
@@ -40,9 +45,11 @@ class Metric:
     guid: str
     name: str
     units: str
-    value: Callable[[Machine, datetime, float, int], float]
-    """Given the machine, now, seconds of collection and the host's MHz."""
+    value: Callable[[Machine, datetime, float, int], float] | None
+    """Given the machine, now, seconds of collection and the host's MHz; None: `meters` count it."""
     average: bool
+    meters: Direction | None = None
+    """Direction of the meter ACLs whose bytes it is the sum of."""
 
 
 def _cpu(machine: Machine, now: datetime, seconds: float, mhz: int) -> float:
@@ -84,15 +91,34 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         f"{_SPACE}06", "Maximum for Virtual Machine Disk Allocations", "MB", _disks, average=False
     ),
+    Metric(
+        f"{_SPACE}07",
+        "Aggregated Filtered Incoming Network Traffic",
+        "MB",
+        None,
+        average=False,
+        meters=Direction.INCOMING,
+    ),
+    Metric(
+        f"{_SPACE}08",
+        "Aggregated Filtered Outgoing Network Traffic",
+        "MB",
+        None,
+        average=False,
+        meters=Direction.OUTGOING,
+    ),
 )
 
 
 class Metrics:
     """The metric service of one host."""
 
-    def __init__(self, site: Site, machines: Machines) -> None:
+    def __init__(self, site: Site, machines: Machines, fabric: Fabric) -> None:
         self._site = site
         self._machines = machines
+        self._fabric = fabric
+        self._metered_before: dict[tuple[str, Direction], int] = {}
+        """Bytes that meters had counted when collection began."""
 
     @property
     def methods(self) -> dict[str, Callable[[MethodCall], Reply]]:
@@ -126,6 +152,10 @@ class Metrics:
             machines = [machine]
         now = self._site.timeline.now()
         for machine in machines:
+            if wanted == RESET or (wanted == ON and machine.measured_since is None):
+                for direction in Direction:
+                    counted = self._fabric.metered(machine, direction)
+                    self._metered_before[machine.machine_id, direction] = counted
             if wanted == ON:
                 machine.measured_since = machine.measured_since or now
             elif wanted == OFF:
@@ -178,7 +208,7 @@ class Metrics:
         for machine, metric in self._measured():
             if metric.average is average and machine.measured_since is not None:
                 passed = now - machine.measured_since
-                amount = metric.value(machine, now, passed.total_seconds(), self._site.config.mhz)
+                amount = self._amount(machine, metric, now, passed.total_seconds())
                 values: dict[str, Value] = {
                     "InstanceID": _value_id(machine, metric),
                     "Caption": metric.name,
@@ -194,6 +224,16 @@ class Metrics:
                 if average:
                     values.update(AggregationTimeStamp=now, AggregationDuration=passed)
                 yield Row(AGGREGATE_VALUE if average else BASE_VALUE, values)
+
+    def _amount(self, machine: Machine, metric: Metric, now: datetime, seconds: float) -> float:
+        if metric.value is not None:
+            return metric.value(machine, now, seconds, self._site.config.mhz)
+        if metric.meters is None:
+            return 0.0
+        counted = self._fabric.metered(machine, metric.meters)
+        before = self._metered_before.get((machine.machine_id, metric.meters), 0)
+        # A machine that was off meanwhile has new ports, which count from zero.
+        return (counted - before if counted >= before else counted) / _MIB
 
     def definitions_of_machines(self) -> Iterator[Row]:
         """Yield machines with the metrics that can be had of them."""

@@ -41,6 +41,10 @@ class Cable:
     mac: str
     device: Row
     """The port at the other end: external, internal or a machine's."""
+    connection: Row
+    """Its Msvm_EthernetPortAllocationSettingData."""
+    machine: Machine | None = None
+    """The machine at the other end, None for the switch's own ports."""
 
 
 class SwitchRows:
@@ -140,6 +144,7 @@ class SwitchRows:
             text(connection.values, "ElementName"),
             text(device.values, "PermanentAddress"),
             device,
+            connection,
         )
 
     def _machine_cables(self, machine: Machine) -> Iterator[Cable]:
@@ -148,10 +153,11 @@ class SwitchRows:
                 switch = self._switches.of_connection(connection)
                 if switch is None:
                     continue
-                guid = str(uuid.uuid5(_PORT_SPACE, str(connection.values["InstanceID"]))).upper()
                 name = text(nic.values, "ElementName")
                 mac = text(nic.values, "Address")
-                yield Cable(switch, guid, name, mac, machine_port(machine, nic))
+                device = machine_port(machine, nic)
+                guid = port_guid(connection)
+                yield Cable(switch, guid, name, mac, device, connection, machine)
 
     def ports(self) -> Iterator[Row]:
         """Yield Msvm_EthernetSwitchPort."""
@@ -241,6 +247,11 @@ class SwitchRows:
         for cable in self.cables():
             yield switch_endpoint(cable)
             yield device_endpoint(cable)
+
+
+def port_guid(connection: Row) -> str:
+    """Return the GUID of the switch port that a machine's connection has while it runs."""
+    return str(uuid.uuid5(_PORT_SPACE, str(connection.values["InstanceID"]))).upper()
 
 
 def machine_port(machine: Machine, nic: Row) -> Row:
