@@ -97,6 +97,17 @@ async def test_a_slow_call(scene: Scene) -> None:
     assert time.monotonic() - started >= 0.3
 
 
+async def test_a_call_that_is_slower_than_its_timeout(scene: Scene) -> None:
+    scene.mischief.add(Rule(name="r", action=Slow(seconds=5), method="DefineSystem"))
+    service = ObjectPath.of(MANAGEMENT, CreationClassName=MANAGEMENT)
+    client = scene.emulation.client()
+    with pytest.raises(DeadlineExceeded) as late:
+        await client.invoke(service, "DefineSystem", timeout=0.5)
+    await client.close()
+    assert late.value.request_sent
+    assert len(await scene.client.names()) == 1
+
+
 async def test_one_rule_about_one_machine(scene: Scene) -> None:
     first, second = await scene.vm("first"), await scene.vm("second")
     scene.mischief.add(

@@ -91,6 +91,17 @@ async def run(*command: str) -> None:
     assert await process.wait() == 0
 
 
+async def test_copying_a_file_to_a_full_disk(scene: Scene) -> None:
+    assert await outcome(scene, DISK) == ""
+    for left, code in ((1, "8"), (2**30, "0")):  # 8: unspecified failure, CIM_DataFile has no other
+        await scene.mischief.do(FillDisk(left=left))
+        answer = await scene.client.invoke(
+            "CIM_DataFile", "Copy", {"Name": DISK}, "root/cimv2", FileName=r"C:\pool\copy.vhdx"
+        )
+        assert answer["ReturnValue"] == code
+        assert scene.emulation.path(r"C:\pool\copy.vhdx").exists() is (code == "0")
+
+
 async def test_defining_a_machine_on_a_full_disk(scene: Scene) -> None:
     scene.mischief.add(f"disk-full@{MANAGEMENT}.DefineSystem")
     assert (await scene.client.define("vm"))["ReturnValue"] == "32768"

@@ -228,7 +228,10 @@ class Processes:
         source, target = words
         to = self._path(target, caller)
         to = to / ntpath.basename(source) if to.is_dir() else to
-        shutil.copyfile(self._free(self._path(source, caller)), to)
+        content = self._free(self._path(source, caller))
+        files = self._site.files
+        files.space.take(files.locate(target).root, content.stat().st_size)
+        shutil.copyfile(content, to)
         return SUCCESS
 
     def _move(self, words: list[str], caller: Caller) -> int:
