@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import hashlib
+import json
 import os
 import secrets
 import signal
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -17,8 +20,10 @@ from tests.storage_smb.relay import Relay
 from tests.storage_smb.samba_server import PASSWORD, SambaServer
 
 from cloudstack_hyperv.config import Secret
+from cloudstack_hyperv.storage.bulk.ends import FolderEnd, end_to_json
 from cloudstack_hyperv.storage.bulk.sides import SourceChanged, TargetChanged
 from cloudstack_hyperv.storage.bulk.transfer import BulkWorkerFailed, bulk_copy
+from cloudstack_hyperv.storage.bulk.worker import ABANDONED
 from cloudstack_hyperv.storage.host_files import (
     HostFileExists,
     HostFileNotFound,
@@ -385,3 +390,29 @@ def _children() -> list[int]:
         except OSError:
             continue
     return found
+
+
+def test_a_worker_ends_with_its_agent(local: Local) -> None:
+    (local.real / "a").write_bytes(_content(8 * MIB))
+    source = os.open(local.real / "a", os.O_RDONLY)
+    target = os.open(local.real / "b", os.O_RDWR | os.O_CREAT)
+    job = {
+        "source": end_to_json(FolderEnd("a", source)),
+        "target": end_to_json(FolderEnd("b", target)),
+        "size": 8 * MIB,
+        "algorithm": None,
+        "rate": MIB,
+        "patience": 1.0,
+    }
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", "cloudstack_hyperv.storage.bulk.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        pass_fds=(source, target),
+    ) as worker:
+        os.close(source)
+        os.close(target)
+        assert worker.stdin is not None
+        worker.stdin.write(json.dumps(job).encode() + b"\n")
+        worker.stdin.close()
+        assert worker.wait(timeout=5) == ABANDONED

@@ -16,8 +16,10 @@ from cloudstack_hyperv.storage.smb.files import SmbFiles
 from cloudstack_hyperv.storage.smb.session import SmbSession
 
 _COMMAND = slice(12, 14)
+_STATUS = slice(8, 12)
 _FLAGS = slice(16, 20)
 _READ = (8).to_bytes(2, "little")
+_PENDING = (0x103).to_bytes(4, "little")
 _SIGNED = 0x08
 _PLAIN = b"\xfeSMB"
 _SEALED = b"\xfdSMB"
@@ -96,7 +98,7 @@ async def test_a_changed_answer_is_not_believed(
 
     def tamper(frame: bytearray) -> None:
         nonlocal changed
-        if frame[:4] == _PLAIN and frame[_COMMAND] == _READ:
+        if frame[:4] == _PLAIN and frame[_COMMAND] == _READ and frame[_STATUS] != _PENDING:
             changed += 1
             change(frame)
 
