@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -57,9 +57,16 @@ class FleetDoors:
 
 @asynccontextmanager
 async def running_fleet(folder: Path, count: int = 2, **options: Any) -> AsyncIterator[FleetDoors]:
-    """Run a fleet for the block; `options` are those of `plan_fleet`."""
+    """Run a fleet for the block; `options` are those of `plan_fleet`.
+
+    `older` is the release of the last host where that is another one.
+    """
     template = HostConfig(folder, timings=QUICK)
-    fleet = Fleet(plan_fleet(folder, count, **{"template": template, **options}))
+    older = options.pop("older", None)
+    plan = plan_fleet(folder, count, **{"template": template, **options})
+    if older is not None:
+        plan = replace(plan, hosts=(*plan.hosts[:-1], replace(plan.hosts[-1], release=older)))
+    fleet = Fleet(plan)
     async with AsyncExitStack() as stack:
         stack.callback(fleet.close)
         servers: list[WsmanServer] = []

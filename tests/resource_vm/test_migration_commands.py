@@ -14,6 +14,7 @@ from tests.emulation import QUICK
 from tests.emulator_migration.fleet_doors import FleetDoors, running_fleet
 from tests.resource_vm.commands import NAME, nic, start_command, virtual_machine
 
+from cloudstack_hyperv.cim import Uint16
 from cloudstack_hyperv.config import (
     HostSettings,
     MountSettings,
@@ -25,7 +26,10 @@ from cloudstack_hyperv.emulator.door.calls import AnswerCode, Call, DropConnecti
 from cloudstack_hyperv.emulator.host import HostConfig, JobMode
 from cloudstack_hyperv.emulator.host.migration_move import Stage as Point
 from cloudstack_hyperv.emulator.host.outcome import JobFailed
+from cloudstack_hyperv.hypervisor.adapters import read_adapters
+from cloudstack_hyperv.hypervisor.jobs import call
 from cloudstack_hyperv.hypervisor.machines import Machine
+from cloudstack_hyperv.hypervisor.migration import MIGRATION_SERVICE
 from cloudstack_hyperv.messages import Answer, Command, decode_command, encode_command
 from cloudstack_hyperv.messages.answers.migration import MigrateWithStorageAnswer
 from cloudstack_hyperv.messages.answers.storage import MigrateVolumeAnswer
@@ -50,8 +54,10 @@ from cloudstack_hyperv.messages.objects.storage import (
 from cloudstack_hyperv.messages.objects.vm import DiskTO, VirtualMachineTO, VMSnapshotTO
 from cloudstack_hyperv.resource.context import HostContext
 from cloudstack_hyperv.resource.known_machines import machine_directory
+from cloudstack_hyperv.resource.known_switches import known_switches
 from cloudstack_hyperv.resource.resource import Resource
 from cloudstack_hyperv.storage.folder_files import FolderFiles
+from cloudstack_hyperv.wsman.api import Argument, EmbeddedInstance
 
 ADDRESSES = ("192.0.2.10", "192.0.2.11")
 SHARED = r"\\FILESERVER\vms"
@@ -287,6 +293,49 @@ async def test_migrate_command_without_delegation_says_what_to_set_up(
         assert "Microsoft Virtual System Migration Service" in details
         assert "CredSSP" in details
         await site.still_runs_on_the_source()
+
+
+async def test_migrate_command_finds_switches_by_the_label_of_the_destination(site: Site) -> None:
+    """The source's switch was called otherwise than the one that the label means there."""
+    await site.start()
+    wanted = machine_of(SHARED_POOL)
+    wanted.nics = [nic(0, "vlan://261", name="Internal")]
+    await site.done(0, migrate(virtual_machine=wanted))
+    context = site.agents[1].context
+    [machine] = await site.machines(1)
+    [state] = await read_adapters(context.cim, machine)
+    assert state.adapter.connection is not None
+    internal = next(s for s in await known_switches(context) if s.name == "Internal")
+    assert internal.guid.upper() in (state.adapter.connection.switch or "").upper()
+    assert (state.vlan, state.connected) == (261, True)
+
+
+async def test_migrate_command_to_an_older_host_is_refused(tmp_path: Path) -> None:
+    """The configuration version of the VM is newer than the destination knows."""
+    async with running_site(tmp_path, template=template(tmp_path), older="2016") as site:
+        await site.start()
+        assert "version" in (await site.refused(0, migrate())).lower()
+        await site.still_runs_on_the_source()
+
+
+async def test_a_planned_vm_of_an_incoming_migration_is_not_reported(site: Site) -> None:
+    machine = await site.start()
+    settings = EmbeddedInstance(
+        "Msvm_VirtualSystemMigrationSettingData", {"MigrationType": Uint16(32770)}
+    )
+    context = site.agents[0].context
+    arguments: dict[str, Argument] = {
+        "ComputerSystem": machine.path,
+        "DestinationHost": "HYPERV2",
+        "MigrationSettingData": settings,
+    }
+    await call(
+        context.cim, MIGRATION_SERVICE, "MigrateVirtualSystemToHost", arguments, what="announce"
+    )
+    planned = await site.agents[1].context.cim.enumerate("Msvm_PlannedComputerSystem")
+    assert [row.string("Name") for row in planned] == [machine.guid]
+    assert await site.agents[1].vm_state_report() == {}
+    assert await site.agents[0].vm_state_report() == {NAME: "PowerOn"}
 
 
 async def test_migrate_command_refuses_a_vm_that_does_not_run(site: Site) -> None:
