@@ -124,9 +124,12 @@ async def test_unmanage_instance_command_defines_a_stopped_vm_again(stage: Stage
     assert f"{POOL}\\{ROOT}.vhdx" in (await stage.drives()).values()
 
 
-async def test_unmanage_commands_of_a_vm_that_is_not_here_fail(stage: Stage) -> None:
-    assert "no VM" in await stage.refused(PrepareUnmanageVMInstanceCommand(instance_name=NAME))
+async def test_unmanage_instance_command_of_a_vm_that_is_not_here_fails(stage: Stage) -> None:
     assert "no VM" in await stage.refused(UnmanageInstanceCommand(instance_name=NAME))
+
+
+async def test_prepare_unmanage_vm_instance_command_looks_for_a_vm_of_ours(stage: Stage) -> None:
+    assert "no VM" in await stage.refused(PrepareUnmanageVMInstanceCommand(instance_name=NAME))
     await stage.foreign_vm()
     refused = await stage.refused(PrepareUnmanageVMInstanceCommand(instance_name=NAME))
     assert "not made by CloudStack" in refused
