@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 
 import pytest
 from tests.storage_smb.conftest import Folder, ServerOf, routes_of
@@ -72,19 +73,22 @@ async def test_two_servers_cannot_and_leave_nothing(server_of: ServerOf, folder:
 
 
 async def test_a_cancelled_copy_stops_and_leaves_nothing(
-    encrypted: SmbFiles, folder: Folder
+    samba: SambaServer, server_of: ServerOf, folder: Folder
 ) -> None:
-    (folder.real / "a").write_bytes(b"x" * 200 * MIB)
+    (folder.real / "a").write_bytes(b"x" * 160 * MIB)
     begun = asyncio.Event()
-    copy = asyncio.create_task(
-        encrypted.copy_on_server(f"{folder.path}\\a", f"{folder.path}\\b", lambda _: begun.set())
-    )
-    await begun.wait()
-    copy.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await copy
-    for _ in range(500):
-        if await encrypted.status(f"{folder.path}\\b") is None:
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("the unfinished file stays")
+    with Relay(samba.port, lambda _: time.sleep(0.05)) as relay:  # ten requests take a while
+        files = SmbFiles(routes_of(server_of(port=relay.port)))
+        copy = asyncio.create_task(
+            files.copy_on_server(f"{folder.path}\\a", f"{folder.path}\\b", lambda _: begun.set())
+        )
+        await begun.wait()
+        copy.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await copy
+        for _ in range(500):
+            if not (folder.real / "b").exists():
+                break
+            await asyncio.sleep(0.01)
+        await files.close()
+    assert [entry.name for entry in folder.real.iterdir()] == ["a"]

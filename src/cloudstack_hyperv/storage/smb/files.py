@@ -163,6 +163,8 @@ class SmbFiles:
         `progress` is called with 0.0 to 1.0.  Raises SmbUnsupported where the two do not lie on
         one server or it cannot do so (nothing is left: copy in another way), HostFileExists,
         NoSpaceLeft; after any error the new file is gone, unless the connection was lost.
+        When it is cancelled the server stops within a request, and the file goes with it; a
+        cancelled command deletes it all the same, for the copy may just have been done.
         """
         source, target = self.routes.place_of(path), self.routes.place_of(temporary_path)
         loop = asyncio.get_running_loop()
