@@ -45,7 +45,6 @@ from cloudstack_hyperv.messages.commands.migration import (
     MigrateWithStorageCommand,
     PrepareForMigrationCommand,
 )
-from cloudstack_hyperv.messages.commands.storage import CopyCommand, DeleteCommand
 from cloudstack_hyperv.messages.objects.storage import (
     PrimaryDataStoreTO,
     StorageFilerTO,
@@ -53,7 +52,6 @@ from cloudstack_hyperv.messages.objects.storage import (
 )
 from cloudstack_hyperv.messages.objects.vm import VirtualMachineTO
 from cloudstack_hyperv.resource.context import HostContext
-from cloudstack_hyperv.resource.copies import copy
 from cloudstack_hyperv.resource.disk_files import disk_file, require_file
 from cloudstack_hyperv.resource.errors import CommandRefused
 from cloudstack_hyperv.resource.known_machines import find_ours, machine_directory
@@ -61,8 +59,7 @@ from cloudstack_hyperv.resource.known_switches import switch_for
 from cloudstack_hyperv.resource.registry import handles
 from cloudstack_hyperv.resource.storage_access import storage_access
 from cloudstack_hyperv.resource.vm_wish import ownership_of, wanted_nics
-from cloudstack_hyperv.resource.volumes import delete
-from cloudstack_hyperv.storage.locations import find_disk
+from cloudstack_hyperv.resource.volume_moves import move_at_rest
 from cloudstack_hyperv.storage.windows_paths import (
     checked_stem,
     file_name,
@@ -214,7 +211,7 @@ async def migrate_volume(
 
 
 async def _move_at_rest(command: MigrateVolumeCommand, stem: str, context: HostContext) -> None:
-    """Copy the volume, then delete the original; the copy that an earlier try made counts."""
+    """Find out from which pool the volume comes, and move it."""
     source, pool = command.source_pool, command.pool
     data = command.src_data
     store: PrimaryDataStoreTO | None = None
@@ -225,14 +222,7 @@ async def _move_at_rest(command: MigrateVolumeCommand, stem: str, context: HostC
     if store is None or pool is None:
         raise CommandRefused(f"move volume {stem}: the command does not say from which pool")
     access = storage_access(context)
-    folders = access.folder_of_pool(store), access.folder_of_pool(pool)
-    found = [await find_disk(folder, stem, None, context.files) for folder in folders]
-    if found[0] is None and found[1] is not None:
-        return  # An earlier command, whose answer was lost, did it.
-    here = VolumeObjectTO(path=stem, uuid=stem, data_store=store)
-    there = VolumeObjectTO(path=stem, uuid=stem, data_store=_store(pool))
-    await copy(CopyCommand(src_to=here, dest_to=there), context)
-    await delete(DeleteCommand(data=here), context)
+    await move_at_rest(context, stem, access.folder_of_pool(store), access.folder_of_pool(pool))
 
 
 async def _arrived_before(name: str, peer: HostContext | None) -> MigrateAnswer:
