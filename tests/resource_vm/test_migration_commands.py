@@ -118,7 +118,9 @@ class Site:
 
 
 @asynccontextmanager
-async def running_site(folder: Path, **options: Any) -> AsyncIterator[Site]:
+async def running_site(
+    folder: Path, *, shared: str = SHARED, configuration: str | None = None, **options: Any
+) -> AsyncIterator[Site]:
     async with AsyncExitStack() as stack:
         doors = await stack.enter_async_context(running_fleet(folder, **options))
         settings = []
@@ -128,7 +130,7 @@ async def running_site(folder: Path, **options: Any) -> AsyncIterator[Site]:
             )
             mounts = (
                 MountSettings(host_path="C:\\", folder=str(doors.file(index, "C:\\"))),
-                MountSettings(host_path=SHARED, folder=str(doors.file(index, SHARED))),
+                MountSettings(host_path=shared, folder=str(doors.file(index, shared))),
             )
             for mount in mounts:
                 Path(mount.folder).mkdir(parents=True, exist_ok=True)
@@ -139,6 +141,7 @@ async def running_site(folder: Path, **options: Any) -> AsyncIterator[Site]:
                     private_address=address,
                     mounts=mounts,
                     local_pool=LOCAL,
+                    configuration_root=configuration,
                     emulated=True,
                 )
             )

@@ -23,6 +23,7 @@ NESTED: Final = "nestedVirtualizationFlag"
 UEFI: Final = "UEFI"
 SECURE_BOOT_TEMPLATE: Final = "hyperv.secureboot.template"
 PROCESSOR_COMPATIBILITY: Final = "hyperv.processor.compatibility"
+CLUSTER_ROLE: Final = "hyperv.cluster.role"
 
 UNDERSTOOD: Final[Mapping[str, str]] = {
     UEFI: "`LEGACY` or `SECURE`: generation 2, with that boot mode; counts where the command "
@@ -33,6 +34,8 @@ UNDERSTOOD: Final[Mapping[str, str]] = {
     "guest's operating system says the wrong one",
     PROCESSOR_COMPATIBILITY: "`true`: hide what processors of other steppings lack, so that the VM "
     "can migrate live between unlike hosts",
+    CLUSTER_ROLE: "`true`: make the VM a role of the host's failover cluster, which then restarts "
+    "it when its host fails; its files must be on a cluster shared volume or SMB",
 }
 REFUSED: Final[Mapping[str, str]] = {
     "virtual.tpm.model": "a virtual TPM",
@@ -55,6 +58,7 @@ class VmDetails:
     compatible: bool = False
     secure_boot_template: str | None = None
     """GUID of the template."""
+    cluster_role: bool = False
 
 
 def read_details(vm: VirtualMachineTO) -> VmDetails:
@@ -77,6 +81,7 @@ def read_details(vm: VirtualMachineTO) -> VmDetails:
         nested=_is_true(details, NESTED),
         compatible=_is_true(details, PROCESSOR_COMPATIBILITY),
         secure_boot_template=_TEMPLATES[template.casefold()] if template else None,
+        cluster_role=_is_true(details, CLUSTER_ROLE),
     )
 
 

@@ -9,6 +9,8 @@ CloudStack names the destination by address, Hyper-V needs its name, and Kerbero
 destination has to be one of the hosts that this agent serves (`HostContext.peers`); of another only
 the address is known, which works where the hosts' live migration uses CredSSP.
 
+A VM that a failover cluster looks after is moved by the cluster, whose nodes trust each other.
+
 After a failed Migrate the management server stops the VM *on the destination*, and there it is not.
 A repeated command finds the VM gone here and running there: success.
 
@@ -26,6 +28,7 @@ import structlog
 from cloudstack_hyperv.cim import ObjectPath
 from cloudstack_hyperv.cim.constants import EnabledState
 from cloudstack_hyperv.hypervisor import migration
+from cloudstack_hyperv.hypervisor.cluster import move_role
 from cloudstack_hyperv.hypervisor.devices import Devices, read_devices
 from cloudstack_hyperv.hypervisor.errors import (
     HypervisorError,
@@ -54,6 +57,7 @@ from cloudstack_hyperv.messages.objects.vm import VirtualMachineTO
 from cloudstack_hyperv.resource.context import HostContext
 from cloudstack_hyperv.resource.disk_files import disk_file, require_file
 from cloudstack_hyperv.resource.errors import CommandRefused
+from cloudstack_hyperv.resource.known_cluster import role_of
 from cloudstack_hyperv.resource.known_machines import find_ours, machine_directory
 from cloudstack_hyperv.resource.known_switches import switch_for
 from cloudstack_hyperv.resource.registry import handles
@@ -116,12 +120,19 @@ async def migrate(command: MigrateCommand, context: HostContext) -> MigrateAnswe
     if machine is None:
         return await _arrived_before(name, peer)
     migration.require_running(machine, what)
+    destination = await _destination(command.destination_ip, peer)
+    role = await role_of(context, machine)
+    if role is not None:
+        node = destination.partition(".")[0] if peer is not None else destination
+        await move_role(context.cim, role, node, _patience(command.wait, context))
+        await _hand_over(name, machine, context, peer)
+        return MigrateAnswer(result=True, details=f"the cluster moved VM {name} to {node}")
     devices = await read_devices(context.cim, machine.guid, name)
     switches = await _switches_there(command.virtual_machine, peer)
     await migration.migrate(
         context.cim,
         machine,
-        await _destination(command.destination_ip, peer),
+        destination,
         migration.moved_connections(devices.adapters, switches),
         kind=Kind.VIRTUAL_MACHINE,
         timeout=_patience(command.wait, context),

@@ -27,6 +27,7 @@ from cloudstack_hyperv.cim.constants import EnabledState
 from cloudstack_hyperv.hypervisor import power
 from cloudstack_hyperv.hypervisor.apply import SizesRefused, apply, apply_to_kept
 from cloudstack_hyperv.hypervisor.checkpoints import list_checkpoints
+from cloudstack_hyperv.hypervisor.cluster import add_role, find_role
 from cloudstack_hyperv.hypervisor.devices import read_devices
 from cloudstack_hyperv.hypervisor.errors import HypervisorError, WrongState
 from cloudstack_hyperv.hypervisor.machines import Machine
@@ -42,6 +43,7 @@ from cloudstack_hyperv.network import NicWish
 from cloudstack_hyperv.resource.branches import require_no_branches
 from cloudstack_hyperv.resource.context import HostContext
 from cloudstack_hyperv.resource.disk_files import disk_file, disk_keys, require_file
+from cloudstack_hyperv.resource.known_cluster import known_cluster
 from cloudstack_hyperv.resource.known_machines import (
     known_processor_speed,
     known_release,
@@ -51,6 +53,7 @@ from cloudstack_hyperv.resource.known_machines import (
 )
 from cloudstack_hyperv.resource.known_switches import forget_switches, switch_for
 from cloudstack_hyperv.resource.registry import handles
+from cloudstack_hyperv.resource.vm_details import read_details
 from cloudstack_hyperv.resource.vm_wish import machine_wish, ownership_of, wanted_nics
 
 log = structlog.get_logger(__name__)
@@ -85,8 +88,31 @@ async def start(command: StartCommand, context: HostContext) -> StartAnswer:
             await power.destroy(context.cim, machine.guid, vm.name)
             machine_directory(context).index.forget(vm.name)
         await _carry_out(plan, context)
-    details = decision.value if decision is not StartDecision.DEFINE else None
-    return StartAnswer(result=True, vm=vm, details=details)
+    details = [] if decision is StartDecision.DEFINE else [decision.value]
+    if read_details(vm).cluster_role:
+        details += await _hand_to_cluster(vm.name, context)
+    return StartAnswer(result=True, vm=vm, details="; ".join(details) or None)
+
+
+async def _hand_to_cluster(name: str, context: HostContext) -> list[str]:
+    """Make a running VM a cluster role; returns why it is none, in case.
+
+    A VM that runs without the cluster's care is better than none, so this fails no start.
+    """
+    machine = await machine_directory(context).find(name)
+    cluster = await known_cluster(context)
+    if machine is None or not cluster:
+        reason = "the host is in no failover cluster"
+    else:
+        try:
+            if await find_role(context.cim, machine.guid) is None:
+                await add_role(context.cim, cluster, machine.guid, name)
+        except HypervisorError as error:
+            reason = str(error)
+        else:
+            return []
+    log.warning("VM runs but is no cluster role", vm=name, reason=reason)
+    return [f"VM {name} runs but is no cluster role: {reason}"]
 
 
 async def prepare(

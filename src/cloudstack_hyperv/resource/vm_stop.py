@@ -2,7 +2,8 @@
 
 CloudStack defines a VM anew at each start, perhaps on another host, so a definition that is left
 behind would be a duplicate.  Only a VM with checkpoints keeps its definition, which holds them; it
-is marked in its Notes and left out of the state report.  When it is expunged it goes too.
+is marked in its Notes and left out of the state report.  When it is expunged it goes too.  A VM
+that a failover cluster looks after is first taken out of the cluster's care.
 
 What callers rely on: a VM that is not there is stopped (success);
 `checkBeforeCleanup` means "only if it does not run".
@@ -22,12 +23,14 @@ import structlog
 from cloudstack_hyperv.cim.constants import EnabledState
 from cloudstack_hyperv.hypervisor import power
 from cloudstack_hyperv.hypervisor.checkpoints import change_system, list_checkpoints
+from cloudstack_hyperv.hypervisor.cluster import remove_role
 from cloudstack_hyperv.hypervisor.machines import Machine
 from cloudstack_hyperv.hypervisor.ownership import is_kept, with_kept
 from cloudstack_hyperv.messages.answers.vm import StopAnswer
 from cloudstack_hyperv.messages.commands.vm import StopCommand
 from cloudstack_hyperv.resource.context import HostContext
 from cloudstack_hyperv.resource.errors import CommandRefused
+from cloudstack_hyperv.resource.known_cluster import role_of
 from cloudstack_hyperv.resource.known_machines import find_ours, machine_directory
 from cloudstack_hyperv.resource.registry import handles
 
@@ -49,12 +52,16 @@ async def stop(command: StopCommand, context: HostContext) -> StopAnswer:
     if machine is None:
         return StopAnswer(result=True, details=f"VM {name} is not on this host")
     how = "was off"
+    if machine.state not in _CLEANABLE and command.check_before_cleanup:
+        raise CommandRefused(
+            f"VM {name} is still running on the host ({power.state_name(machine.state)}); "
+            "not cleaned up"
+        )
+    role = await role_of(context, machine)
+    if role is not None:
+        # The cluster would start it again.
+        await remove_role(context.cim, role)
     if machine.state not in _CLEANABLE:
-        if command.check_before_cleanup:
-            raise CommandRefused(
-                f"VM {name} is still running on the host ({power.state_name(machine.state)}); "
-                "not cleaned up"
-            )
         how = await _turn_off(command, context, machine)
     if not command.expunge_vm and await list_checkpoints(context.cim, machine.guid, name):
         await keep_definition(context, machine)

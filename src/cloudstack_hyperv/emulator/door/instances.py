@@ -231,21 +231,35 @@ class InstanceWriter:
         return element
 
     def _nested(self, definition: ClassDef, row: Row) -> str:
-        """Properties of an embedded object: only those with a value, under the prefix si."""
+        """Properties of an embedded object: only those with a value, under the prefix si.
+
+        A class whose properties the schema does not list (a cluster's private properties) has
+        whatever scalars the row has.
+        """
         values = row.values
-        return "".join(
-            [
-                write(values[name])
-                for name, write in self._plan(definition, "si")
-                if values.get(name) is not None
+        plan = self._plan(definition, "si")
+        written = [write(values[name]) for name, write in plan if values.get(name) is not None]
+        if definition.open:
+            listed = {name for name, _ in plan}
+            written += [
+                f"<si:{name}>{_scalar(value)}</si:{name}>"
+                for name, value in values.items()
+                if name not in listed and value is not None
             ]
-        )
+        return "".join(written)
 
     def _class_of(self, row: Row, namespace: str) -> ClassDef:
         definition = self._schema.find(namespace, row.class_name)
         if definition is None:
             raise UnwritableValue(f"embedded instance of unknown class {row.class_name}")
         return definition
+
+
+def _scalar(value: object) -> str:
+    """Return a value of undeclared type as text."""
+    if isinstance(value, bool):
+        return _boolean(value)
+    return _number(value) if isinstance(value, int) else _string(value)
 
 
 def _wrapped(start: str, text: _Text, end: str) -> _Text:
