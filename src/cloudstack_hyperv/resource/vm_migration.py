@@ -14,7 +14,7 @@ A VM that a failover cluster looks after is moved by the cluster, whose nodes tr
 After a failed Migrate the management server stops the VM *on the destination*, and there it is not.
 A repeated command finds the VM gone here and running there: success.
 
-MigrateVolume of a volume that no running VM has is a copy and a deletion.
+MigrateVolume of a volume that no running VM has is a copy and a deletion (`volume_moves`).
 
 Sources: CloudStack's `VirtualMachineManagerImpl` (orchestrateMigrate),
 `HypervStorageMotionStrategy`, `StorageSystemDataMotionStrategy`; the C# agent's `MigrateVm`,
@@ -50,7 +50,6 @@ from cloudstack_hyperv.messages.commands.migration import (
 )
 from cloudstack_hyperv.messages.objects.storage import (
     PrimaryDataStoreTO,
-    StorageFilerTO,
     VolumeObjectTO,
 )
 from cloudstack_hyperv.messages.objects.vm import VirtualMachineTO
@@ -201,12 +200,12 @@ async def migrate_volume(
     what = f"move volume {stem}"
     name = command.attached_vm_name
     machine = await find_ours(context, name) if name else None
+    folder = storage_access(context).folder_of_pool(command.pool)
     if machine is None or machine.state == EnabledState.DISABLED:
-        await _move_at_rest(command, stem, context)
+        await move_at_rest(context, stem, _source_folder(command, stem, context), folder)
         return MigrateVolumeAnswer(result=True, volume_path=stem)
     devices = await read_devices(context.cim, machine.guid, machine.cloudstack_name)
     migration.require_whole_disks(devices, what)
-    folder = storage_access(context).folder_of_pool(command.pool)
     for drive in devices.drives:
         if drive.kind is not DriveKind.DISK or drive.medium is None:
             continue
@@ -221,19 +220,14 @@ async def migrate_volume(
     raise CommandRefused(f"{what}: VM {name} does not have it")
 
 
-async def _move_at_rest(command: MigrateVolumeCommand, stem: str, context: HostContext) -> None:
-    """Find out from which pool the volume comes, and move it."""
-    source, pool = command.source_pool, command.pool
+def _source_folder(command: MigrateVolumeCommand, stem: str, context: HostContext) -> str:
+    """Return the folder of the pool that a volume lies in now."""
     data = command.src_data
-    store: PrimaryDataStoreTO | None = None
-    if isinstance(data, VolumeObjectTO) and isinstance(data.data_store, PrimaryDataStoreTO):
-        store = data.data_store
-    elif source is not None:
-        store = _store(source)
-    if store is None or pool is None:
+    store = data.data_store if isinstance(data, VolumeObjectTO) else None
+    pool = store if isinstance(store, PrimaryDataStoreTO) else command.source_pool
+    if pool is None:
         raise CommandRefused(f"move volume {stem}: the command does not say from which pool")
-    access = storage_access(context)
-    await move_at_rest(context, stem, access.folder_of_pool(store), access.folder_of_pool(pool))
+    return storage_access(context).folder_of_pool(pool)
 
 
 async def _arrived_before(name: str, peer: HostContext | None) -> MigrateAnswer:
@@ -289,12 +283,6 @@ def _to_folder(devices: Devices, stem: str, folder: str, what: str) -> EmbeddedI
                 if own.casefold() == f"{checked_stem(stem)}{extension}".casefold():
                     return migration.moved_disk(drive, join_path(folder, own))
     raise CommandRefused(f"{what}: the VM does not have the volume {stem}")
-
-
-def _store(pool: StorageFilerTO) -> PrimaryDataStoreTO:
-    return PrimaryDataStoreTO(
-        uuid=pool.uuid, pool_type=pool.type, host=pool.host, path=pool.path, port=pool.port
-    )
 
 
 def _patience(wait: int, context: HostContext) -> float:
