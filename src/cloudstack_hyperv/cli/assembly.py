@@ -17,6 +17,7 @@ from cloudstack_hyperv.config import (
 from cloudstack_hyperv.resource.context import HostContext
 from cloudstack_hyperv.resource.resource import Resource
 from cloudstack_hyperv.storage.composite_files import CompositeFiles
+from cloudstack_hyperv.storage.folder_files import FolderFiles
 from cloudstack_hyperv.wsman import AuthScheme, Credentials, Endpoint, WsmanClient
 
 
@@ -58,6 +59,14 @@ def wsman_client(host: HostSettings) -> WsmanClient:
         )
     except (ValueError, OSError) as error:
         raise ConfigurationError(f"host {host.name}: winrm: {error}") from error
+
+
+def payload_resource(settings: Settings, host: HostSettings) -> Resource:
+    """Assemble the resource for a host that only an extension's payload describes.
+
+    No way leads to its files: the host itself does what has to be done with them.
+    """
+    return Resource(HostContext(settings, host, wsman_client(host), FolderFiles(())))
 
 
 def _path(text: str | None) -> Path | None:

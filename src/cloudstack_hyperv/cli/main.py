@@ -114,7 +114,8 @@ def emulate(
         bool, typer.Option(help="VMs run on at the next start; else they went through a reboot.")
     ] = False,
     hosts: Annotated[
-        int, typer.Option(min=1, max=200, help="So many hosts that reach each other.")
+        int,
+        typer.Option(min=1, max=200, help="So many hosts that reach each other."),
     ] = 1,
     cluster: Annotated[
         bool, typer.Option(help="The first two hosts form a failover cluster.")
@@ -154,6 +155,35 @@ def emulate(
 
     fleet = FleetOptions(hosts, cluster, domain, delegation)
     raise typer.Exit(asyncio.run(emulate_fleet(options, fleet)))
+
+
+@app.command()
+def extension(
+    action: Annotated[
+        str, typer.Argument(help="create, start, stop, status, ...; or: install, with a folder.")
+    ],
+    payload: Annotated[str, typer.Argument(help="The payload file; the folder for install.")],
+    seconds: Annotated[str | None, typer.Argument(help="Time limit; 1800 when absent.")] = None,
+    *,
+    straight: Annotated[
+        bool, typer.Option("--straight", help="Go to the host even where an agent runs.")
+    ] = False,
+    socket: Annotated[
+        str | None, typer.Option(help="The agent's socket; written into what install makes.")
+    ] = None,
+    program: Annotated[
+        str | None, typer.Option(help="For install: where cloudstack-hyperv is on the servers.")
+    ] = None,
+) -> None:
+    """Be the executable of CloudStack's HyperV extension (4.21 and later), or install it."""
+    from cloudstack_hyperv.cli import extension as subcommand
+    from cloudstack_hyperv.doors.extension.executable import SOCKET
+
+    if action == subcommand.INSTALL:
+        raise typer.Exit(subcommand.install(Path(payload), socket=socket, program=program))
+    raise typer.Exit(
+        subcommand.call(action, payload, seconds, straight=straight, socket=socket or SOCKET)
+    )
 
 
 @app.command()
