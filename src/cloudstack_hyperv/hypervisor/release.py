@@ -49,6 +49,11 @@ class Release:
         return self.build >= SERVER_2012_R2
 
     @property
+    def has_port_rules(self) -> bool:
+        """Whether a switch port takes extended ACLs: rules with ports and flows."""
+        return self.build >= SERVER_2012_R2
+
+    @property
     def has_production_checkpoints(self) -> bool:
         """Whether UserSnapshotType exists: a checkpoint can be made by the guest's own freezing."""
         return self.build >= SERVER_2016
