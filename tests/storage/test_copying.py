@@ -1,8 +1,10 @@
 """Copies of real VHDX files: content kept, holes kept, nothing half-made left behind."""
 
 import asyncio
+import dataclasses
 import gzip
 import hashlib
+import os
 import shutil
 import subprocess
 from collections.abc import AsyncIterator
@@ -12,13 +14,9 @@ import pytest
 
 from cloudstack_hyperv.config import MountSettings
 from cloudstack_hyperv.observe import CommandScope, command_scope
-from cloudstack_hyperv.storage.copying import (
-    Checksum,
-    Copier,
-    CopyRefused,
-    SourceFile,
-    data_runs,
-)
+from cloudstack_hyperv.storage import copying
+from cloudstack_hyperv.storage.content import Checksum, CopyRefused, SourceFile, data_runs
+from cloudstack_hyperv.storage.copying import Copier
 from cloudstack_hyperv.storage.decompression import BadArchive
 from cloudstack_hyperv.storage.folder_files import FolderFiles
 from cloudstack_hyperv.storage.host_files import (
@@ -238,3 +236,42 @@ def test_zeros_are_left_out_in_steps() -> None:
     data = bytes(step) + b"x" * step + b"y" + bytes(step - 1) + bytes(step) + b"z"
     assert [(at, len(run)) for at, run in data_runs(data)] == [(step, 2 * step), (4 * step, 1)]
     assert list(data_runs(bytes(3 * step + 5))) == []
+
+
+# Copies in a process of their own
+
+
+@pytest.fixture
+def bulk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let small files be copied as large ones are."""
+    monkeypatch.setattr(copying, "BULK_FROM", 1)
+
+
+async def test_a_large_disk_is_copied_by_a_process_of_its_own(places: Places, bulk: None) -> None:
+    make_disk(places.store / "a.vhdx")
+    right = Checksum("sha256", hashlib.sha256((places.store / "a.vhdx").read_bytes()).hexdigest())
+    scope = CommandScope("CopyCommand", "h")
+    with command_scope(scope):
+        await places.copier.copy_disk(places.source(), FINAL, what="template a", checksum=right)
+    assert scope.progress[-1] == ("template a", 1.0)
+    assert places.in_pool() == ["new.vhdx"]
+    assert (places.pool / "new.vhdx").read_bytes() == (places.store / "a.vhdx").read_bytes()
+
+
+async def test_a_large_disk_with_a_wrong_checksum_leaves_nothing(
+    places: Places, bulk: None
+) -> None:
+    make_disk(places.store / "a.vhdx")
+    wrong = Checksum("sha256", "0" * 64)
+    with pytest.raises(CopyRefused, match="checksum"):
+        await places.copier.copy_disk(places.source(), FINAL, what="a", checksum=wrong)
+    assert places.in_pool() == []
+
+
+async def test_a_large_copy_that_is_cancelled_leaves_nothing(places: Places, bulk: None) -> None:
+    make_disk(places.store / "a.vhdx", content=os.urandom(16 * MIB))
+    slow = dataclasses.replace(places.copier, rate=float(MIB))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1.0):
+            await slow.copy_disk(places.source(), FINAL, what="a")
+    assert places.in_pool() == []

@@ -201,6 +201,10 @@ class StorageSettings(Table, frozen=True):
     parallel_copies: Annotated[int, Meta(ge=1, le=64)] = 8
     copy_rate_mib: Annotated[float, Meta(ge=0)] = 0.0
     """Most MiB a second of one copy over SMB; 0 for no limit."""
+    download_limit_gib: Annotated[int, Meta(ge=1)] = 2048
+    """Most GiB of a template that comes from a web server, as it is there."""
+    download_allow: tuple[str, ...] = ()
+    """Networks of loopback, link-local or reserved addresses from which templates may come."""
 
 
 class DirectDoorSettings(Table, frozen=True):

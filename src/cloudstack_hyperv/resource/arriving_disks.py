@@ -12,7 +12,7 @@ from cloudstack_hyperv.resource import host_copies
 from cloudstack_hyperv.resource.context import HostContext
 from cloudstack_hyperv.resource.errors import CommandRefused
 from cloudstack_hyperv.resource.storage_access import storage_access
-from cloudstack_hyperv.storage.copying import Checksum, SourceFile
+from cloudstack_hyperv.storage.content import ByteStream, Checksum, SourceFile
 from cloudstack_hyperv.storage.locations import DISK_FORMATS, disk_path
 from cloudstack_hyperv.storage.windows_paths import file_name, parent_folder, split_extension
 from cloudstack_hyperv.vhd import DiskFormat, DiskInfo
@@ -20,9 +20,13 @@ from cloudstack_hyperv.vhd import DiskFormat, DiskInfo
 _PACKINGS = (".gz", ".bz2", ".zip")
 
 
+Arriving = SourceFile | ByteStream
+"""What comes: a file, or a stream that can be read once."""
+
+
 async def arrive(
     context: HostContext,
-    source: SourceFile,
+    source: Arriving,
     final: str,
     *,
     what: str,
@@ -36,17 +40,24 @@ async def arrive(
     """
     wanted = DiskFormat[split_extension(file_name(final))[1].removeprefix(".").upper()]
     access = storage_access(context)
-    if DiskFormat[stated_format(source.path)] is wanted and not fixed:
+    present = stated_format(source.path if isinstance(source, SourceFile) else source.name)
+
+    async def bring(path: str) -> DiskInfo:
+        if isinstance(source, SourceFile):
+            return await access.primary.copy_disk(source, path, what=what, checksum=checksum)
+        return await access.primary.receive_disk(source, path, what=what, checksum=checksum)
+
+    if DiskFormat[present] is wanted and not fixed:
         if grow_to == 0:
-            return await access.primary.copy_disk(source, final, what=what, checksum=checksum)
+            return await bring(final)
         async with host_copies.new_disk(context, final) as path:
-            await access.primary.copy_disk(source, path, what=what, checksum=checksum)
+            await bring(path)
             return await host_copies.grow(context, path, grow_to)
-    beside = disk_path(parent_folder(final), "arriving", stated_format(source.path))
+    beside = disk_path(parent_folder(final), "arriving", present)
     with access.temporary.beside(beside) as between:
         async with UndoStack() as undo:
             undo.push(f"remove {between}", lambda: host_copies.remove_temporary(context, between))
-            await access.primary.copy_disk(source, between, what=what, checksum=checksum)
+            await bring(between)
             made = await host_copies.convert(
                 context,
                 between,
@@ -62,8 +73,8 @@ async def arrive(
 
 
 def stated_format(path: str) -> str:
-    """Return VHD or VHDX by a file's name, packed or not; VHDX where it does not say."""
-    stem, extension = split_extension(file_name(path))
+    """Return VHD or VHDX by a file's name or path, packed or not; VHDX where it does not say."""
+    stem, extension = split_extension(path.rpartition("\\")[2])
     if extension in _PACKINGS:
         extension = split_extension(stem)[1]
     return "VHD" if extension == ".vhd" else "VHDX"

@@ -19,7 +19,7 @@ from cloudstack_hyperv.resource.errors import CommandRefused
 from cloudstack_hyperv.resource.finished_copies import derived_stem, finished_disk, is_copy_of
 from cloudstack_hyperv.resource.storage_access import SecondaryStore
 from cloudstack_hyperv.resource.volume_files import whole_source
-from cloudstack_hyperv.storage.copying import SourceFile
+from cloudstack_hyperv.storage.content import SourceFile
 from cloudstack_hyperv.storage.host_files import HostFileError, HostFileExists
 from cloudstack_hyperv.storage.locations import disk_path
 from cloudstack_hyperv.storage.template_properties import (

@@ -17,7 +17,8 @@ from __future__ import annotations
 import uuid
 from typing import Final
 
-from cloudstack_hyperv.storage.copying import SourceFile, equal_files
+from cloudstack_hyperv.storage.content import SourceFile
+from cloudstack_hyperv.storage.copying import equal_files
 from cloudstack_hyperv.storage.host_files import HostFiles
 from cloudstack_hyperv.vhd import DiskFormat, DiskInfo, VhdError
 

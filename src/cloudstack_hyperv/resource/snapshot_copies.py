@@ -36,7 +36,8 @@ from cloudstack_hyperv.resource.errors import CommandRefused
 from cloudstack_hyperv.resource.finished_copies import derived_stem, finished_disk
 from cloudstack_hyperv.resource.storage_access import SecondaryStore, storage_access
 from cloudstack_hyperv.resource.volume_files import existing_volume, volume_answer
-from cloudstack_hyperv.storage.copying import SourceFile, trusted_disk
+from cloudstack_hyperv.storage.content import SourceFile
+from cloudstack_hyperv.storage.copying import trusted_disk
 from cloudstack_hyperv.storage.host_files import HostFileExists, HostFileNotFound
 from cloudstack_hyperv.storage.locations import disk_path, find_disk, object_stem, pool_of
 from cloudstack_hyperv.storage.windows_paths import file_name, join_path, join_relative
@@ -98,7 +99,7 @@ async def volume_from_snapshot(command: CopyCommand, context: HostContext) -> Co
     final = disk_path(folder, stem, volume_format(volume.format, info.format.name))
     what = f"volume {volume.name or stem}"
     fixed = volume.provisioning_type == ProvisioningType.FAT
-    if snapshot.files is context.files:
+    if isinstance(source.data_store, PrimaryDataStoreTO):
         made = await host_copies.convert(
             context,
             snapshot.path,

@@ -26,12 +26,14 @@ from cloudstack_hyperv.messages.objects.storage import (
     StorageFilerTO,
 )
 from cloudstack_hyperv.resource.context import HostContext
-from cloudstack_hyperv.storage.copying import Copier, SourceFile
+from cloudstack_hyperv.storage.composite_files import CompositeFiles
+from cloudstack_hyperv.storage.content import SourceFile
+from cloudstack_hyperv.storage.copying import Copier
 from cloudstack_hyperv.storage.folder_files import FolderFiles
 from cloudstack_hyperv.storage.host_files import HostFiles
 from cloudstack_hyperv.storage.leftovers import TemporaryFiles, owner_mark
 from cloudstack_hyperv.storage.locations import folder_of, pool_folder, store_url
-from cloudstack_hyperv.storage.stores import Stores
+from cloudstack_hyperv.storage.stores import Stores, StoreUrl
 from cloudstack_hyperv.storage.windows_paths import (
     BadWindowsPath,
     checked_path,
@@ -121,7 +123,7 @@ class StorageAccess:
     @property
     def primary(self) -> Copier:
         """Copies into the host's own files."""
-        return Copier(self.context.files, self.temporary, self.copies)
+        return self._copier(self.context.files)
 
     def secondary(self, store: DataStoreTO | None) -> SecondaryStore:
         """Open a secondary store; raises NoLocation, PathNotReachable, BadStoreUrl."""
@@ -129,14 +131,43 @@ class StorageAccess:
 
     def secondary_by_url(self, url: str) -> SecondaryStore:
         """Open a secondary store; raises PathNotReachable, BadStoreUrl."""
+        found = self.stores.find(url)
+        if found.folder is None and (shared := self._over_smb(url)) is not None:
+            return shared
         found = self.stores.require_folder(url)
         files = FolderFiles([MountSettings(host_path=found.root, folder=found.folder or "")])
-        copier = Copier(files, self.temporary, self.copies)
-        return SecondaryFiles(str(found.url), found.root, files, copier)
+        return SecondaryFiles(str(found.url), found.root, files, self._copier(files))
+
+    def _over_smb(self, text: str) -> SecondaryFiles | None:
+        """Return a store that is reached by SMB, None where no login leads to it."""
+        files, url = self.context.files, StoreUrl.parse(text)
+        root = url.unc
+        if root is None or not isinstance(files, CompositeFiles):
+            return None
+        if url.credentials is not None:
+            files.smb.routes.learn(root, url, url.credentials)
+        if not files.smb.routes.reaches(root):
+            return None
+        return SecondaryFiles(str(url), root, files, self._copier(files))
+
+    def _learn_login(self, pool: PrimaryDataStoreTO | StorageFilerTO, folder: str) -> None:
+        """Note the login in an SMB pool's path, for the ways that have none of their own."""
+        address, question, _ = (pool.path or "").partition("?")
+        if not question or not folder.startswith("\\\\") or not address:
+            return
+        files = self.context.files
+        url = StoreUrl.parse(f"cifs://{pool.host}/{(pool.path or '').lstrip('/')}")
+        if isinstance(files, CompositeFiles) and url.credentials is not None:
+            files.smb.routes.learn(folder, url, url.credentials)
+
+    def _copier(self, files: HostFiles) -> Copier:
+        rate = self.context.settings.storage.copy_rate_mib * (1 << 20)
+        return Copier(files, self.temporary, self.copies, rate)
 
     def folder_of_pool(self, pool: PrimaryDataStoreTO | StorageFilerTO) -> str:
         """Return a pool's folder and remember it by the pool's uuid; raises NoLocation."""
         folder = pool_folder(pool)
+        self._learn_login(pool, folder)
         if pool.uuid:
             self.pools[pool.uuid.lower()] = folder
         return folder

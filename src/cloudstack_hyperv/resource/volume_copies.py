@@ -18,7 +18,8 @@ from cloudstack_hyperv.resource.disk_safety import require_at_rest
 from cloudstack_hyperv.resource.errors import CommandRefused
 from cloudstack_hyperv.resource.storage_access import storage_access
 from cloudstack_hyperv.resource.volume_files import existing_volume, volume_answer
-from cloudstack_hyperv.storage.copying import SourceFile, trusted_disk
+from cloudstack_hyperv.storage.content import SourceFile
+from cloudstack_hyperv.storage.copying import trusted_disk
 from cloudstack_hyperv.storage.host_files import HostFileNotFound
 from cloudstack_hyperv.storage.locations import disk_path, object_stem, pool_of, volume_path
 from cloudstack_hyperv.storage.windows_paths import file_name, join_relative, same_path

@@ -47,7 +47,13 @@ from cloudstack_hyperv.resource.registry import handles
 from cloudstack_hyperv.resource.storage_access import storage_access
 from cloudstack_hyperv.resource.volume_files import LARGEST, SMALLEST, existing_volume
 from cloudstack_hyperv.storage.copying import require_space
-from cloudstack_hyperv.storage.locations import disk_path, find_disk, object_stem, pool_of
+from cloudstack_hyperv.storage.locations import (
+    disk_path,
+    find_disk,
+    object_stem,
+    pool_of,
+    stem_and_format,
+)
 from cloudstack_hyperv.storage.windows_paths import join_path, parent_folder, same_path
 
 log = structlog.get_logger(__name__)
@@ -64,7 +70,8 @@ def _deleted_keys(command: DeleteCommand) -> tuple[str, ...]:
 
 
 def _destroyed_keys(command: DestroyCommand) -> tuple[str, ...]:
-    keys = [f"file:{command.volume.path}"] if command.volume.path else []
+    path = command.volume.path
+    keys = [f"file:{path}", f"file:{path.rpartition('.')[0]}"] if path else []
     return (*keys, f"vm:{command.vm_name}") if command.vm_name else tuple(keys)
 
 
@@ -142,8 +149,10 @@ async def destroy(command: DestroyCommand, context: HostContext) -> Answer:
     """Evict a template (or delete a volume) from primary storage, and free its space."""
     volume = command.volume
     folder = await _folder_of(context, volume)
-    stem = object_stem(volume.path, None)
-    return await _delete_disk(context, folder, stem, None)
+    if not volume.path:
+        raise CommandRefused("the volume has neither path nor name")
+    stem, disk_format = stem_and_format(volume.path)
+    return await _delete_disk(context, folder, stem, disk_format)
 
 
 async def _folder_of(context: HostContext, volume: VolumeTO) -> str:

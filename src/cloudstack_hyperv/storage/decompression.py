@@ -59,6 +59,18 @@ def decompressor_for(name: str) -> Decompressor | None:
     return None
 
 
+class Unpacked:
+    """A file that is not packed, for where a `Decompressor` is wanted."""
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """See `Decompressor`."""
+        if data:
+            yield data
+
+    def finish(self) -> None:
+        """See `Decompressor`."""
+
+
 class _Stream(Protocol):
     """What zlib's and bz2's decompression objects have in common after a thin wrap."""
 

@@ -29,6 +29,7 @@ from cloudstack_hyperv.storage.windows_paths import (
     checked_stem,
     join_path,
     join_relative,
+    split_extension,
 )
 
 DISK_FORMATS: Final = ("VHDX", "VHD")
@@ -76,6 +77,18 @@ def object_stem(path: str | None, uuid: str | None) -> str:
     if not stem:
         raise NoLocation("the object has neither path nor uuid")
     return checked_stem(stem)
+
+
+def stem_and_format(name: str) -> tuple[str, str | None]:
+    """Take a disk's name apart as the 2012 contract writes it, with or without extension.
+
+    Returns the stem and the format, None where the name has none; raises BadWindowsPath.
+    """
+    stem, extension = split_extension(name)
+    disk_format = extension.removeprefix(".").upper()
+    if disk_format in DISK_FORMATS:
+        return checked_stem(stem), disk_format
+    return checked_stem(name), None
 
 
 def disk_path(folder: str, stem: str, disk_format: str) -> str:
@@ -169,6 +182,7 @@ __all__ = [
     "object_stem",
     "pool_folder",
     "pool_of",
+    "stem_and_format",
     "store_url",
     "template_path",
     "volume_path",

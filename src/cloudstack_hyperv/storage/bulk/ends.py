@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from cloudstack_hyperv.config import Secret
 from cloudstack_hyperv.storage.smb.routes import SmbPlace
@@ -29,6 +29,7 @@ class SmbEnd:
 BulkEnd = FolderEnd | SmbEnd
 
 
+@runtime_checkable
 class BulkFiles(Protocol):
     """`HostFiles` that a worker can reach itself."""
 
