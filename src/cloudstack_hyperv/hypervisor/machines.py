@@ -71,6 +71,8 @@ class Machine:
     """OtherEnabledState: what the state is while EnabledState is 1 (other)."""
     notes: str = ""
     """The whole Notes, an operator's text included."""
+    checkpoints: int | None = None
+    """How many checkpoints it has; None where all VMs were listed, which leaves this out."""
 
     @property
     def path(self) -> ObjectPath:
@@ -247,21 +249,26 @@ def settings_path(guid: str) -> ObjectPath:
 
 
 async def _summaries(client: CimClient, guids: Sequence[str] | None) -> tuple[Machine, ...]:
-    """Ask for the summary of these VMs, of all for None."""
+    """Ask for the summary of these VMs, of all for None.
+
+    Checkpoints swell the answer, so they are asked for only where VMs are named.
+    """
+    fields = _FIELDS if guids is None else (*_FIELDS, SummaryField.SNAPSHOTS)
     result = await client.invoke(
         MANAGEMENT_SERVICE,
         "GetSummaryInformation",
         {
             "SettingData": None if guids is None else [settings_path(guid) for guid in guids],
-            "RequestedInformation": [Uint32(number) for number in _FIELDS],
+            "RequestedInformation": [Uint32(number) for number in fields],
         },
     )
     if result.return_value != ReturnCode.COMPLETED:
         raise MethodFailed("read the summary of VMs", result.return_value or 0)
-    return tuple(_machine(row) for row in result.out.instances("SummaryInformation"))
+    rows = result.out.instances("SummaryInformation")
+    return tuple(_machine(row, checkpoints=guids is not None) for row in rows)
 
 
-def _machine(row: Instance) -> Machine:
+def _machine(row: Instance, *, checkpoints: bool) -> Machine:
     state = row.uint("EnabledState")
     if state is None:
         raise HypervisorError(f"the host does not tell the state of VM {row.string('Name')}")
@@ -273,6 +280,7 @@ def _machine(row: Instance) -> Machine:
         health=row.uint("HealthState"),
         other_state=row.string("OtherEnabledState"),
         notes=row.string("Notes") or "",
+        checkpoints=len(row.instances("Snapshots")) if checkpoints else None,
     )
 
 

@@ -15,14 +15,17 @@ What cannot be read is an error, never a half-filled answer: the server stores i
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Final
 
 import structlog
 
+from cloudstack_hyperv.hypervisor.errors import HypervisorError
 from cloudstack_hyperv.hypervisor.inventory import (
     HostInventory,
     HostVolume,
+    PrivateInterface,
     interface_with,
     read_inventory,
     volume_of,
@@ -36,6 +39,7 @@ from cloudstack_hyperv.messages.enums import HostType, StoragePoolType, StorageR
 from cloudstack_hyperv.messages.objects.storage import StoragePoolInfo
 from cloudstack_hyperv.resource.context import HostContext
 from cloudstack_hyperv.resource.errors import CommandRefused
+from cloudstack_hyperv.resource.known_cluster import known_cluster
 from cloudstack_hyperv.resource.known_machines import remember_host
 from cloudstack_hyperv.resource.storage_access import (
     StorageAccess,
@@ -59,11 +63,11 @@ async def startup(
 ) -> tuple[StartupRoutingCommand, StartupStorageCommand]:
     """Complete the command and add the local pool; raises rather than guess.
 
-    Six round trips side by side.  Leftovers of crashed copies are removed from the pool's folder.
+    Seven round trips side by side.  Leftovers of crashed copies are removed from the pool's folder.
     """
     if not command.private_ip_address:
         raise CommandRefused("StartupRoutingCommand: privateIpAddress is missing")
-    inventory = await read_inventory(context.cim)
+    inventory, _ = await asyncio.gather(read_inventory(context.cim), known_cluster(context))
     remember_host(context, build=inventory.windows.build, mhz=inventory.processors.mhz)
     routing = _routing(command, context, inventory)
     return routing, await _storage(command, context, inventory)

@@ -63,7 +63,7 @@ async def stop(command: StopCommand, context: HostContext) -> StopAnswer:
         await remove_role(context.cim, role)
     if machine.state not in _CLEANABLE:
         how = await _turn_off(command, context, machine)
-    if not command.expunge_vm and await list_checkpoints(context.cim, machine.guid, name):
+    if not command.expunge_vm and await _has_checkpoints(context, machine):
         await keep_definition(context, machine)
         return StopAnswer(
             result=True, details=f"VM {name} {how}, its definition is kept for its VM snapshots"
@@ -71,6 +71,12 @@ async def stop(command: StopCommand, context: HostContext) -> StopAnswer:
     await power.destroy(context.cim, machine.guid, name)
     machine_directory(context).index.forget(name)
     return StopAnswer(result=True, details=f"VM {name} {how}, its definition is removed")
+
+
+async def _has_checkpoints(context: HostContext, machine: Machine) -> bool:
+    if machine.checkpoints is not None:
+        return machine.checkpoints > 0
+    return bool(await list_checkpoints(context.cim, machine.guid, machine.cloudstack_name))
 
 
 async def keep_definition(context: HostContext, machine: Machine) -> None:
