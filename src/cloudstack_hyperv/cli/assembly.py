@@ -85,5 +85,8 @@ async def resources(settings: Settings) -> AsyncIterator[list[Resource]]:
             context = HostContext(settings, host, wsman_client(host), files, peers=peers)
             closing.push_async_callback(context.cim.close)
             peers[context.private_address] = context
+            if host.listen is not None:
+                # The management server knows the host by the agent's address for it.
+                peers[host.listen] = context
             made.append(Resource(context))
         yield made

@@ -121,7 +121,10 @@ def _check_hosts(settings: Settings, source: str) -> None:
     for host in settings.hosts:
         where = f"{source}: host {host.name!r}"
         _check_login(host, where)
-        for what, value in (("name", host.name), ("listen", host.listen)):
+        door = host.listen
+        if door is not None and host.listen_port:
+            door = f"{door} port {host.listen_port}"
+        for what, value in (("name", host.name), ("listen", door)):
             if value is None:
                 continue
             if f"{what} {value}" in seen:
@@ -169,11 +172,17 @@ def _check_login(host: HostSettings, where: str) -> None:
 
 
 def _check_direct_door(settings: Settings, source: str) -> None:
-    for entry in settings.direct.allow:
-        try:
-            ipaddress.ip_network(entry, strict=False)
-        except ValueError as error:
-            raise ConfigurationError(f"{source}: direct.allow: {error}") from error
+    for key in ("allow", "console_allow"):
+        for entry in getattr(settings.direct, key):
+            try:
+                ipaddress.ip_network(entry, strict=False)
+            except ValueError as error:
+                raise ConfigurationError(f"{source}: direct.{key}: {error}") from error
+    if settings.direct.forward_console and not settings.direct.console_allow:
+        raise ConfigurationError(
+            f"{source}: direct.forward_console needs direct.console_allow: the addresses of the "
+            "console proxies"
+        )
     if settings.storage.clone not in ("full", "differencing"):
         raise ConfigurationError(f"{source}: storage.clone must be full or differencing")
 

@@ -158,6 +158,8 @@ class HostSettings(Table, frozen=True):
     """Address of the host as CloudStack knows it (privateIpAddress); winrm.address if absent."""
     listen: str | None = None
     """Address of ours at which the direct door answers for this host."""
+    listen_port: Port | None = None
+    """Port of ours instead of direct.port, where a redirect leads from the address's 8250 to it."""
     mounts: tuple[MountSettings, ...] = ()
     smb: SmbSettings | None = None
     """Used for what no mount leads to."""
@@ -224,6 +226,20 @@ class DirectDoorSettings(Table, frozen=True):
     """Deadline of a command whose own `wait` is 0."""
     drain_timeout: Seconds = 60.0
     """How long a graceful stop waits for running commands."""
+    client_ca: str | None = None
+    """PEM bundle: callers must show a certificate that chains to it.  A stock server shows none."""
+    connections: Annotated[int, Meta(ge=1)] = 500
+    """Open at the same time, per host."""
+    requests_per_connection: Annotated[int, Meta(ge=1)] = 1000
+    keepalive_timeout: Seconds = 75.0
+    """How long a connection may wait for its next request."""
+    forward_console: bool = False
+    """Lead port 2179 of each host's listen address to that port of the host."""
+    console_port: Port = 2179
+    console_allow: tuple[str, ...] = ()
+    """Addresses or networks of the console proxies that may use it."""
+    console_connections: Annotated[int, Meta(ge=1)] = 50
+    """Consoles at the same time, per host."""
 
 
 class AgentDoorSettings(Table, frozen=True):

@@ -77,8 +77,8 @@ def _routing(
     command: StartupRoutingCommand, context: HostContext, inventory: HostInventory
 ) -> StartupRoutingCommand:
     private_address = command.private_ip_address or ""
-    private = interface_with(inventory.nics, private_address)
-    storage = interface_with(inventory.nics, command.storage_ip_address or private_address)
+    private = _interface(private_address, context, inventory)
+    storage = _interface(command.storage_ip_address or private_address, context, inventory)
     windows, processors = inventory.windows, inventory.processors
     details = dict(command.host_details) | {
         "product_version": CAPABILITIES_VERSION,
@@ -113,6 +113,21 @@ def _routing(
         hypervisor_version=CAPABILITIES_VERSION,
         host_details=details,
     )
+
+
+def _interface(address: str, context: HostContext, inventory: HostInventory) -> PrivateInterface:
+    """Return the host's interface with an address that CloudStack knows it by.
+
+    On the direct door that is the agent's address for this host; the interface is then the one
+    with the host's own address.
+    """
+    try:
+        return interface_with(inventory.nics, address)
+    except HypervisorError:
+        own = context.private_address
+        if context.host.listen != address or own == address:
+            raise
+        return interface_with(inventory.nics, own)
 
 
 async def _storage(

@@ -30,6 +30,16 @@ def server_context(certificate: Path, key: Path | None) -> ssl.SSLContext:
     return context
 
 
+def require_client_certificates(context: ssl.SSLContext, authorities: Path) -> None:
+    """Serve only callers with a certificate that chains to one of these authorities.
+
+    Raises OSError when the file cannot be used.  A stock management server shows no certificate:
+    this is for one behind a proxy that does.
+    """
+    context.load_verify_locations(authorities)
+    context.verify_mode = ssl.CERT_REQUIRED
+
+
 def own_certificate(folder: Path, addresses: list[str]) -> tuple[Path, Path]:
     """Return certificate and key files in `folder`, made now if they are not there yet.
 

@@ -1,60 +1,55 @@
-"""The direct HTTPS door: what a stock 4.22 management server posts, answered as it reads it.
-
-`POST /api/HypervResource/<class>` with the bare command as body; the answer is an array of one
-tagged answer (HypervDirectConnectResource.java).  Two commands have shapes of their own:
-StartupCommand is an array of tagged commands both ways, and HostVmStateReportCommand answers an
-array of one-entry maps.  What the server makes of a status decides ours:
-
-* 404 reads as "unsupported command";
-* 500 for a state report that failed: the server then skips this round, whereas a partial or an
-  empty list would stop VMs;
-* 500 for a Startup that failed: a half-filled one would be stored;
-* everything else is 200 with the command's own answer class, `result` true or false.
+"""The direct HTTPS door: listeners, who may call, and changes while it is open.
 
 The management server authenticates nothing on this door, so only listed addresses are served, and
-each Hyper-V host has a listening address of its own: the address *is* the host's name here.
+each Hyper-V host has a listening address (or port, behind a redirect) of its own: the address *is*
+the host's name here.  What is said over a connection is `requests`, what runs is `runs`.
+
+`reload` takes over another list of hosts, other allow-lists and renewed certificates while commands
+run: a listener that stays where it is stays open, and no command is broken off.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
-import json
 import socket
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import structlog
 from aiohttp import web
 
 from cloudstack_hyperv.config import DirectDoorSettings
-from cloudstack_hyperv.doors.direct.certificate import own_certificate, server_context
-from cloudstack_hyperv.doors.direct.guard import ConnectionGuard
-from cloudstack_hyperv.hypervisor.errors import HypervisorError
-from cloudstack_hyperv.messages import (
-    MalformedMessage,
-    UnknownCommandClass,
-    command_class,
-    decode_command,
-    encode_answers,
-    failure_answer,
+from cloudstack_hyperv.doors.direct.addresses import (
+    DoorCannotOpen,
+    Place,
+    check_places,
+    is_in,
+    networks,
+    place_of,
+    why_not,
 )
-from cloudstack_hyperv.resource.errors import CommandRefused
+from cloudstack_hyperv.doors.direct.certificate import (
+    own_certificate,
+    require_client_certificates,
+    server_context,
+)
+from cloudstack_hyperv.doors.direct.console import ConsoleForward
+from cloudstack_hyperv.doors.direct.guard import ConnectionGuard
+from cloudstack_hyperv.doors.direct.requests import respond, text
+from cloudstack_hyperv.doors.direct.runs import CommandRuns
 from cloudstack_hyperv.resource.resource import Resource
-from cloudstack_hyperv.storage.host_files import HostFileError
+
+__all__ = ["DirectDoor", "DoorCannotOpen", "Listening"]
 
 log = structlog.get_logger(__name__)
 
-PATH = "/api/HypervResource/"
-MOST_CONNECTIONS = 500
-STARTUP = "com.cloud.agent.api.StartupCommand"
-STATE_REPORT = "org.apache.cloudstack.HostVmStateReportCommand"
-
-
-class DoorCannotOpen(Exception):
-    """The door cannot listen as configured; the text says what to change."""
+UNDO_PATIENCE: Final = 30.0
+"""Seconds that a stop waits for what it broke off to be undone."""
+_BODY_ROOM: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,231 +61,224 @@ class Listening:
     port: int
 
 
+@dataclass(slots=True, eq=False)
+class _Listener:
+    """What is open for one host."""
+
+    resource: Resource
+    place: Place
+    server: asyncio.Server
+    handler: web.Server
+    console: ConsoleForward | None = None
+
+    @property
+    def listening(self) -> Listening:
+        """Its name, address and port."""
+        port: int = self.server.sockets[0].getsockname()[1]
+        return Listening(self.resource.context.host.name, self.place.address, port)
+
+    async def close(self) -> None:
+        """Close the listener and its connections: call it when no command runs any more."""
+        self.server.close()
+        if self.console is not None:
+            await self.console.stop()
+        await self.handler.shutdown(timeout=5)
+
+
 class DirectDoor:
     """Serves any number of Hyper-V hosts, one listening address each."""
 
     def __init__(
-        self, resources: Sequence[Resource], settings: DirectDoorSettings, state_folder: Path
+        self,
+        resources: Sequence[Resource],
+        settings: DirectDoorSettings,
+        state_folder: Path,
+        *,
+        management_servers: Sequence[str] = (),
     ) -> None:
+        """Prepare; `management_servers` are addresses that cannot be a host's."""
         self._resources = tuple(resources)
         self._settings = settings
         self._state_folder = state_folder
-        self._allowed = [ipaddress.ip_network(entry, strict=False) for entry in settings.allow]
-        self._servers: list[tuple[asyncio.Server, web.Server]] = []
-        self._running: set[asyncio.Task[object]] = set()
+        self._management_servers = tuple(management_servers)
+        self._allowed = networks(settings.allow)
+        self._runs = CommandRuns(settings.default_wait)
+        self._listeners: dict[str, _Listener] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self._tls: ssl.SSLContext | None = None
         self._stopping = False
 
     async def start(self) -> list[Listening]:
         """Open one listener a host; raises DoorCannotOpen and leaves none open."""
-        if not self._allowed:
-            raise DoorCannotOpen(
-                "direct.allow is empty: list the management servers' addresses; this door "
-                "authenticates nobody, so it serves nobody until told whom"
-            )
-        addresses = [self._listen_address(resource) for resource in self._resources]
-        context = self._tls(addresses)
-        opened: list[Listening] = []
+        places = self._checked_places(self._resources, self._settings)
+        self._tls = self._tls_context(places)
         try:
-            for resource, address in zip(self._resources, addresses, strict=True):
-                name = resource.context.host.name
-                port = await self._listen(resource, address, context)
-                opened.append(Listening(name, address, port))
+            for resource, place in zip(self._resources, places, strict=True):
+                await self._open(resource, place)
         except BaseException:
             await self.stop(drain=0)
             raise
-        return opened
+        return [listener.listening for listener in self._listeners.values()]
+
+    async def reload(
+        self, resources: Sequence[Resource], settings: DirectDoorSettings
+    ) -> list[Listening]:
+        """Serve these hosts from now on, by these settings, and return what is open.
+
+        Raises DoorCannotOpen: then the old ones are served on, but for what could not be opened.
+        Commands under way end with the resource that they began with.
+        """
+        places = self._checked_places(resources, settings)
+        self._renew_certificate(settings, places)
+        if settings.client_ca != self._settings.client_ca:
+            log.warning("direct.client_ca changes with the next restart")
+        self._resources, self._settings = tuple(resources), settings
+        self._allowed = networks(settings.allow)
+        self._runs.default_wait = settings.default_wait
+        wanted = {
+            resource.context.host.name: (resource, place)
+            for resource, place in zip(resources, places, strict=True)
+        }
+        for name in list(self._listeners):
+            listener = self._listeners[name]
+            if name in wanted and wanted[name][1] == listener.place:
+                listener.resource = wanted[name][0]
+                if listener.console is not None:
+                    listener.console.allow(networks(settings.console_allow))
+            else:
+                self._close_later(self._listeners.pop(name))
+        for name, (resource, place) in wanted.items():
+            if name not in self._listeners:
+                await self._open(resource, place)
+        return [listener.listening for listener in self._listeners.values()]
+
+    async def drained(self, host: str) -> None:
+        """Wait until no command runs on a host of this name, as long as a stop would."""
+        await self._runs.drained(host, self._runs.default_wait + UNDO_PATIENCE)
 
     async def stop(self, drain: float | None = None) -> None:
         """Take no new commands, let running ones end within `drain` seconds, close."""
         self._stopping = True
-        for server, _ in self._servers:
-            server.close()
+        for listener in self._listeners.values():
+            listener.server.close()
         limit = self._settings.drain_timeout if drain is None else drain
-        if self._running and limit > 0:
-            log.info("waiting for running commands", count=len(self._running), seconds=limit)
-            await asyncio.wait(self._running, timeout=limit)
-        for task in tuple(self._running):
+        await self._runs.stop(limit, UNDO_PATIENCE)
+        for task in tuple(self._closing):
             task.cancel()
-        if self._running:
-            await asyncio.wait(self._running, timeout=5)
-        for _, handler in self._servers:
-            await handler.shutdown(timeout=5)
-        self._servers.clear()
+        await asyncio.gather(*self._closing, return_exceptions=True)
+        await asyncio.gather(*(listener.close() for listener in self._listeners.values()))
+        self._listeners.clear()
 
     def __repr__(self) -> str:
-        return f"DirectDoor({len(self._servers)} listeners, {len(self._running)} commands running)"
+        return f"DirectDoor({len(self._listeners)} listeners, {len(self._runs)} commands running)"
 
-    def _listen_address(self, resource: Resource) -> str:
-        host = resource.context.host
-        if host.listen is not None:
-            return host.listen
-        if len(self._resources) == 1:
-            return "0.0.0.0"  # noqa: S104 - one host, no address asked: all of ours; the allow-list decides
-        raise DoorCannotOpen(
-            f"host {host.name!r} has no listen address: with several hosts each needs its own, "
-            "because the management server tells hosts apart by address alone"
-        )
+    def _checked_places(
+        self, resources: Sequence[Resource], settings: DirectDoorSettings
+    ) -> list[Place]:
+        if not settings.allow:
+            raise DoorCannotOpen(
+                "direct.allow is empty: list the management servers' addresses; this door "
+                "authenticates nobody, so it serves nobody until told whom"
+            )
+        hosts = [resource.context.host for resource in resources]
+        places = [place_of(host, settings, len(hosts)) for host in hosts]
+        check_places(list(zip(hosts, places, strict=True)), self._management_servers)
+        return places
 
-    def _tls(self, addresses: list[str]) -> ssl.SSLContext:
-        certificate, key = self._settings.certificate, self._settings.key
+    def _tls_context(self, places: Sequence[Place]) -> ssl.SSLContext:
         try:
-            if certificate is not None:
-                return server_context(Path(certificate), Path(key) if key else None)
-            concrete = [a for a in addresses if not ipaddress.ip_address(a).is_unspecified]
-            return server_context(*own_certificate(self._state_folder, concrete))
+            context = server_context(*self._certificate(self._settings, places))
+            if self._settings.client_ca is not None:
+                require_client_certificates(context, Path(self._settings.client_ca))
+            return context
         except OSError as error:
             raise DoorCannotOpen(f"the door's certificate cannot be used: {error}") from error
 
-    async def _listen(self, resource: Resource, address: str, context: ssl.SSLContext) -> int:
+    def _renew_certificate(self, settings: DirectDoorSettings, places: Sequence[Place]) -> None:
+        """Use what is in the certificate's files now for every handshake to come."""
+        if self._tls is None:
+            raise DoorCannotOpen("the door is not open")
+        try:
+            self._tls.load_cert_chain(*self._certificate(settings, places))
+        except OSError as error:
+            raise DoorCannotOpen(f"the door's certificate cannot be used: {error}") from error
+
+    def _certificate(
+        self, settings: DirectDoorSettings, places: Sequence[Place]
+    ) -> tuple[Path, Path | None]:
+        if settings.certificate is not None:
+            return Path(settings.certificate), Path(settings.key) if settings.key else None
+        addresses = [place.address for place in places]
+        concrete = [a for a in addresses if not ipaddress.ip_address(a).is_unspecified]
+        return own_certificate(self._state_folder, concrete)
+
+    async def _open(self, resource: Resource, place: Place) -> None:
+        settings, name = self._settings, resource.context.host.name
+
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
-            guard.request_started(request.transport)
+            used = guard.request_started(request.transport)
             try:
-                return await self._respond(resource, request)
+                response = await self._respond(listener, request)
+                if used >= settings.requests_per_connection:
+                    response.force_close()
+                return response
             finally:
                 guard.request_ended(request.transport)
 
-        handler = web.Server(handle, access_log=None, keepalive_timeout=75)
+        handler = web.Server(handle, access_log=None, keepalive_timeout=settings.keepalive_timeout)
         guard = ConnectionGuard(
             handler,
-            header_timeout=self._settings.header_timeout,
-            most_connections=MOST_CONNECTIONS,
+            header_timeout=settings.header_timeout,
+            keepalive_timeout=settings.keepalive_timeout,
+            most_connections=settings.connections,
+            most_bytes=settings.max_body_bytes + _BODY_ROOM,
         )
-        loop = asyncio.get_running_loop()
         try:
-            server = await loop.create_server(
+            server = await asyncio.get_running_loop().create_server(
                 guard,
-                address,
-                self._settings.port,
-                ssl=context,
-                ssl_handshake_timeout=self._settings.header_timeout,
-                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                place.address,
+                place.port,
+                ssl=self._tls,
+                ssl_handshake_timeout=settings.header_timeout,
+                family=socket.AF_INET6 if ":" in place.address else socket.AF_INET,
             )
         except OSError as error:
-            raise DoorCannotOpen(
-                f"cannot listen on {address} port {self._settings.port}: "
-                f"{error.strerror or error}; the address must be one of this machine's and free"
-            ) from error
-        self._servers.append((server, handler))
-        port: int = server.sockets[0].getsockname()[1]
-        return port
+            raise why_not(error, name, place) from error
+        listener = _Listener(resource, place, server, handler)
+        self._listeners[name] = listener
+        if settings.forward_console:
+            listener.console = await self._open_console(resource, place)
 
-    async def _respond(self, resource: Resource, request: web.BaseRequest) -> web.StreamResponse:
+    async def _open_console(self, resource: Resource, place: Place) -> ConsoleForward:
+        settings, host = self._settings, resource.context.host
+        console = ConsoleForward(
+            (host.winrm.address, settings.console_port),
+            networks(settings.console_allow),
+            settings.console_connections,
+        )
+        try:
+            await console.start(place.address, settings.console_port)
+        except OSError as error:
+            raise why_not(error, host.name, Place(place.address, settings.console_port)) from error
+        return console
+
+    def _close_later(self, listener: _Listener) -> None:
+        """Take no new connections now, and close the others when their commands have ended."""
+        listener.server.close()
+
+        async def close() -> None:
+            await self.drained(listener.resource.context.host.name)
+            await listener.close()
+
+        task = asyncio.create_task(close(), name="close a listener")
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def _respond(self, listener: _Listener, request: web.BaseRequest) -> web.Response:
         peer = request.remote or "?"
-        if not self._is_allowed(peer):
+        if not is_in(peer, self._allowed):
             log.warning("request refused: address not in direct.allow", peer=peer)
-            return _text(403, "this address is not in the agent's allow-list")
-        if not request.path.startswith(PATH):
-            return _text(404, f"commands are posted to {PATH}<class>")
-        if request.method != "POST":
-            return _text(405, "commands are posted")
+            return text(403, "this address is not in the agent's allow-list")
         if self._stopping:
-            return _text(503, "the agent is stopping")
-        task = asyncio.ensure_future(self._command(resource, request, request.path[len(PATH) :]))
-        self._running.add(task)
-        try:
-            return await task
-        finally:
-            self._running.discard(task)
-
-    def _is_allowed(self, peer: str) -> bool:
-        try:
-            address = ipaddress.ip_address(peer)
-        except ValueError:
-            return False
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        return any(address in network for network in self._allowed)
-
-    async def _command(
-        self, resource: Resource, request: web.BaseRequest, class_name: str
-    ) -> web.Response:
-        body = await self._body(request)
-        if isinstance(body, web.Response):
-            return body
-        if class_name == STATE_REPORT:
-            return await _state_report(resource)
-        if class_name == STARTUP:
-            return await _startup(resource, body)
-        try:
-            command = decode_command(class_name, body)
-        except UnknownCommandClass:
-            log.warning("unknown command class", class_name=class_name[:200])
-            return _text(404, "unknown command class")
-        except MalformedMessage as error:
-            log.warning("malformed command", class_name=class_name[:200], error=str(error))
-            if not _is_json_object(body):
-                return _text(400, str(error))
-            kind = command_class(class_name)
-            return _json(encode_answers([failure_answer(kind, str(error))]))
-        return _json(encode_answers([await resource.execute(command)]))
-
-    async def _body(self, request: web.BaseRequest) -> bytes | web.Response:
-        limit = self._settings.max_body_bytes
-        if (request.content_length or 0) > limit:
-            return _closing(413, f"a command has at most {limit} bytes")
-        chunks: list[bytes] = []
-        size = 0
-        try:
-            async with asyncio.timeout(self._settings.body_timeout):
-                async for chunk in request.content.iter_any():
-                    size += len(chunk)
-                    if size > limit:
-                        return _closing(413, f"a command has at most {limit} bytes")
-                    chunks.append(chunk)
-        except TimeoutError:
-            return _closing(408, "the body did not arrive in time")
-        return b"".join(chunks)
-
-
-async def _state_report(resource: Resource) -> web.Response:
-    try:
-        states = await resource.vm_state_report()
-    except _DECLARED as error:
-        log.warning("state report failed", error=_said(error))
-        return _text(500, "the host's VM states cannot be read now")
-    except Exception:  # a report must be complete or an error; never partial
-        log.exception("state report failed in a way nobody declares")
-        return _text(500, "the host's VM states cannot be read now")
-    return _json(json.dumps([{name: state} for name, state in states.items()]).encode())
-
-
-async def _startup(resource: Resource, body: bytes) -> web.Response:
-    try:
-        return _json(await resource.startup(body))
-    except MalformedMessage as error:
-        log.warning("malformed StartupCommand", error=str(error))
-        return _text(400, str(error))
-    except _DECLARED as error:
-        log.warning("startup failed: the host is not added", error=_said(error))
-        return _text(500, f"the host cannot be started up: {_said(error)}")
-    except Exception:  # the server stores what it gets: answer whole or not at all
-        log.exception("startup failed in a way nobody declares: the host is not added")
-        return _text(500, "the host cannot be started up; the agent's log has the details")
-
-
-_DECLARED = (CommandRefused, HypervisorError, HostFileError, TimeoutError)
-
-
-def _said(error: Exception) -> str:
-    return str(error) or "the host did not answer in time"
-
-
-def _is_json_object(body: bytes) -> bool:
-    try:
-        return isinstance(json.loads(body.decode("utf-8", "replace")), dict)
-    except ValueError:
-        return False
-
-
-def _json(content: bytes) -> web.Response:
-    return web.Response(body=content, content_type="application/json", charset="utf-8")
-
-
-def _text(status: int, text: str) -> web.Response:
-    return web.Response(status=status, text=text + "\n")
-
-
-def _closing(status: int, text: str) -> web.Response:
-    response = _text(status, text)
-    response.force_close()
-    return response
+            return text(503, "the agent is stopping")
+        return await respond(request, listener.resource, self._runs, self._settings)
