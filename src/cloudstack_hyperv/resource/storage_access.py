@@ -21,11 +21,13 @@ from typing import Final, Protocol
 from cloudstack_hyperv.config import MountSettings
 from cloudstack_hyperv.hypervisor.inventory import read_default_disk_folder
 from cloudstack_hyperv.messages.objects.storage import (
+    S3TO,
     DataStoreTO,
     PrimaryDataStoreTO,
     StorageFilerTO,
 )
 from cloudstack_hyperv.resource.context import HostContext
+from cloudstack_hyperv.resource.s3_stores import s3_secondary
 from cloudstack_hyperv.storage.composite_files import CompositeFiles
 from cloudstack_hyperv.storage.content import SourceFile
 from cloudstack_hyperv.storage.copying import Copier
@@ -126,7 +128,12 @@ class StorageAccess:
         return self._copier(self.context.files)
 
     def secondary(self, store: DataStoreTO | None) -> SecondaryStore:
-        """Open a secondary store; raises NoLocation, PathNotReachable, BadStoreUrl."""
+        """Open a secondary store.
+
+        Raises NoLocation, PathNotReachable, BadStoreUrl, S3Unavailable, CommandRefused.
+        """
+        if isinstance(store, S3TO):
+            return s3_secondary(store)
         return self.secondary_by_url(store_url(store))
 
     def secondary_by_url(self, url: str) -> SecondaryStore:
