@@ -41,6 +41,13 @@ class UndoStack:
         """Keep everything: nothing will be undone."""
         self._steps.clear()
 
+    async def unwind(self) -> list[str]:
+        """Undo everything now, success or not; returns what could not be undone, with reasons.
+
+        Goes to its end even if the current task is cancelled meanwhile.
+        """
+        return await _uncancelled(self._undo())
+
     async def __aenter__(self) -> Self:
         return self
 
