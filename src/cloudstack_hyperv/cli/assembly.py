@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from cloudstack_hyperv.config import (
@@ -21,19 +22,42 @@ from cloudstack_hyperv.storage.folder_files import FolderFiles
 from cloudstack_hyperv.wsman import AuthScheme, Credentials, Endpoint, WsmanClient
 
 
+@dataclass(slots=True)
+class Part:
+    """One assembled host."""
+
+    resource: Resource
+    client: WsmanClient
+    files: CompositeFiles
+
+    async def close(self) -> None:
+        """Close all connections to the host."""
+        await self.client.close()
+        await self.files.close()
+
+
+def assemble(
+    settings: Settings, host: HostSettings, peers: Mapping[str, HostContext] | None = None
+) -> Part:
+    """Assemble one host, unconnected; raises ConfigurationError."""
+    client = wsman_client(host)
+    files = CompositeFiles.of_host(host, settings.storage.stores)
+    context = HostContext(settings, host, client, files, peers={} if peers is None else peers)
+    return Part(Resource(context), client, files)
+
+
+def addresses_of(context: HostContext) -> tuple[str, ...]:
+    """Return the addresses that mean a host in commands: its own, and the agent's for it.
+
+    The management server knows a host by the agent's address where that stands in for it.
+    """
+    listen = context.host.listen
+    return (context.private_address,) if listen is None else (context.private_address, listen)
+
+
 def wsman_client(host: HostSettings) -> WsmanClient:
     """Return an unconnected client for a host; raises ConfigurationError for a missing secret."""
     winrm = host.winrm
-    password: Secret | None = None
-    if (
-        winrm.authentication
-        not in (
-            AuthenticationMethod.CERTIFICATE,
-            AuthenticationMethod.KERBEROS,
-        )
-        or winrm.password is not None
-    ):
-        password = resolve_secret(winrm.password, purpose=f"host {host.name}: winrm.password")
     endpoint = Endpoint(
         host=winrm.address,
         port=winrm.port or 0,
@@ -42,7 +66,25 @@ def wsman_client(host: HostSettings) -> WsmanClient:
         certificate_sha256=winrm.certificate_fingerprint or "",
         any_certificate=not winrm.verify_certificate,
     )
-    credentials = Credentials(
+    try:
+        return WsmanClient(
+            endpoint,
+            credentials_of(host),
+            default_timeout=winrm.timeout,
+            max_connections=winrm.connections,
+        )
+    except (ValueError, OSError) as error:
+        raise ConfigurationError(f"host {host.name}: winrm: {error}") from error
+
+
+def credentials_of(host: HostSettings) -> Credentials:
+    """Return a host's login, its secret fetched now; raises ConfigurationError."""
+    winrm = host.winrm
+    password: Secret | None = None
+    without = (AuthenticationMethod.CERTIFICATE, AuthenticationMethod.KERBEROS)
+    if winrm.authentication not in without or winrm.password is not None:
+        password = resolve_secret(winrm.password, purpose=f"host {host.name}: winrm.password")
+    return Credentials(
         scheme=AuthScheme(winrm.authentication.value),
         username=winrm.user,
         password=password.reveal() if password is not None else "",
@@ -50,15 +92,6 @@ def wsman_client(host: HostSettings) -> WsmanClient:
         private_key=_path(winrm.client_key),
         allow_clear_text=winrm.allow_unencrypted,
     )
-    try:
-        return WsmanClient(
-            endpoint,
-            credentials,
-            default_timeout=winrm.timeout,
-            max_connections=winrm.connections,
-        )
-    except (ValueError, OSError) as error:
-        raise ConfigurationError(f"host {host.name}: winrm: {error}") from error
 
 
 def payload_resource(settings: Settings, host: HostSettings) -> Resource:
@@ -80,13 +113,8 @@ async def resources(settings: Settings) -> AsyncIterator[list[Resource]]:
     peers: dict[str, HostContext] = {}
     async with AsyncExitStack() as closing:
         for host in settings.hosts:
-            files = CompositeFiles.of_host(host, settings.storage.stores)
-            closing.push_async_callback(files.close)
-            context = HostContext(settings, host, wsman_client(host), files, peers=peers)
-            closing.push_async_callback(context.cim.close)
-            peers[context.private_address] = context
-            if host.listen is not None:
-                # The management server knows the host by the agent's address for it.
-                peers[host.listen] = context
-            made.append(Resource(context))
+            part = assemble(settings, host, peers)
+            closing.push_async_callback(part.close)
+            peers.update(dict.fromkeys(addresses_of(part.resource.context), part.resource.context))
+            made.append(part.resource)
         yield made

@@ -187,6 +187,33 @@ def extension(
 
 
 @app.command()
+def service(
+    action: Annotated[str, typer.Argument(help="install, uninstall or status.")],
+    config: Configuration = DEFAULT_CONFIGURATION,
+    *,
+    root: Annotated[
+        Path, typer.Option(help="Write below this folder and start nothing: for packages.")
+    ] = Path("/"),
+    program: Annotated[
+        str | None, typer.Option(help="What the service starts; this program when absent.")
+    ] = None,
+    journal: Annotated[
+        bool, typer.Option("--journal", help="Log to the journal, not to /var/log.")
+    ] = False,
+) -> None:
+    """Make the agent a service of this machine, remove it, or tell how it is."""
+    from cloudstack_hyperv.cli.service import ServiceAction, change_service
+
+    try:
+        wanted = ServiceAction(action)
+    except ValueError:
+        raise typer.BadParameter("install, uninstall or status") from None
+    raise typer.Exit(
+        change_service(wanted, root=root, program=program, config=config, journal=journal)
+    )
+
+
+@app.command()
 def demo(
     folder: Annotated[
         Path | None, typer.Option(help="Keep the demo's files here; a temporary folder if absent.")

@@ -111,6 +111,10 @@ class WsmanClient:
             f" as {self._credentials.username!r}: {self._pool}>"
         )
 
+    def check_credentials(self, credentials: Credentials) -> None:
+        """Raise ValueError if this login is impossible here or would give the password away."""
+        check_combination(self._endpoint, credentials)
+
     def use_credentials(self, credentials: Credentials) -> None:
         """Log in differently from now on; calls under way end with the old login."""
         check_combination(self._endpoint, credentials)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import grp
 import os
 import socket
 import stat
@@ -167,12 +166,7 @@ async def _answer(writer: asyncio.StreamWriter, outcome: Outcome) -> None:
 
 def _listener(path: Path, group: str | None) -> socket.socket:
     """Bind the socket with its mode and group already right when the first peer can see it."""
-    try:
-        number = grp.getgrnam(group).gr_gid if group is not None else -1
-    except KeyError:
-        raise ExtensionDoorCannotOpen(
-            f"extension.group: this machine has no group {group}"
-        ) from None
+    number = _group_number(group)
     _remove_stale(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with contextlib.suppress(OSError):  # what is wrong with the folder shows when binding
@@ -192,6 +186,20 @@ def _listener(path: Path, group: str | None) -> socket.socket:
     finally:
         os.umask(previous)
     return listener
+
+
+def _group_number(group: str | None) -> int:
+    """Return the group's number, -1 for none."""
+    if group is None:
+        return -1
+    import grp  # not on Windows, where there is no such door
+
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise ExtensionDoorCannotOpen(
+            f"extension.group: this machine has no group {group}"
+        ) from None
 
 
 def _remove_stale(path: Path) -> None:
