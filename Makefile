@@ -24,6 +24,7 @@ test: $(STAMP) ## Pass the tests
 
 test-slow: $(STAMP) ## Pass the slow tests as well
 	@sh scripts/debian-packages tests
+	@sh scripts/debian-packages guests || true
 	@$(BIN)/pytest -n $(WORKERS) --dist loadfile -q -m slow
 
 check: lint types layers ## Style, types, layers

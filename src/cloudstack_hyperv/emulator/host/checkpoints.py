@@ -28,7 +28,7 @@ from cloudstack_hyperv.emulator.cim.provider import MethodCall, MethodReply, Row
 from cloudstack_hyperv.emulator.host.arguments import integer, optional_instance, reference
 from cloudstack_hyperv.emulator.host.configuration import VSSD, Configuration
 from cloudstack_hyperv.emulator.host.disk_chains import ChainWork, Collapse
-from cloudstack_hyperv.emulator.host.guest import Guest
+from cloudstack_hyperv.emulator.host.guest import Guest, require_scripted
 from cloudstack_hyperv.emulator.host.jobs import Job, JobKind, Progress
 from cloudstack_hyperv.emulator.host.machine import Activity, Checkpoint, Machine, PowerState
 from cloudstack_hyperv.emulator.host.machines import Machines
@@ -124,6 +124,7 @@ class Checkpoints:
     def _check_can_create(self, machine: Machine) -> None:
         if not machine.state.is_stable:
             raise invalid_state(f"{machine.name} is {machine.state.value}")
+        require_scripted(machine.guest, "a checkpoint")
         if machine.merging:
             raise invalid_state("disks are being merged")
         if len(machine.checkpoints) >= MOST_CHECKPOINTS:

@@ -1,6 +1,7 @@
 """A machine's screen and keyboard.
 
-The picture is drawn from the machine's state: a firmware screen while it boots, then a console
+A real guest shows its own screen and gets the keys.  Otherwise
+the picture is drawn from the machine's state: a firmware screen while it boots, then a console
 whose lines say what was typed.  Pixels are RGB565, low byte first, as the documentation of
 GetVirtualSystemThumbnailImage says and libvirt's driver reads them.
 """
@@ -67,6 +68,9 @@ class Console:
         """Return the screen as RGB565, `width * height * 2` bytes."""
         now = self._site.timeline.now()
         guest = machine.guest
+        shown = guest.picture(width, height) if guest is not None else None
+        if shown is not None:
+            return shown
         booted = guest is not None and guest.since_boot(now) >= guest.script.boot
         background = _BLACK if booted else _BLUE
         pixels = array("H", [background]) * (width * height)
@@ -106,17 +110,23 @@ class Console:
         """Hold a key down."""
         guest, code = self._guest(call), self._key(call)
         guest.pressed.add(code)
+        guest.press(code, down=True)
         _note(guest, f"<{code:02X}>")
         return MethodReply(ReturnCode.COMPLETED)
 
     def release(self, call: MethodCall) -> MethodReply:
         """Let a key go."""
-        self._guest(call).pressed.discard(self._key(call))
+        guest, code = self._guest(call), self._key(call)
+        guest.pressed.discard(code)
+        guest.press(code, down=False)
         return MethodReply(ReturnCode.COMPLETED)
 
     def type_key(self, call: MethodCall) -> MethodReply:
         """Press and release a key."""
-        _note(self._guest(call), f"<{self._key(call):02X}>")
+        guest, code = self._guest(call), self._key(call)
+        guest.press(code, down=True)
+        guest.press(code, down=False)
+        _note(guest, f"<{code:02X}>")
         return MethodReply(ReturnCode.COMPLETED)
 
     def is_pressed(self, call: MethodCall) -> MethodReply:
@@ -129,13 +139,18 @@ class Console:
         guest, typed = self._guest(call), string(call, "asciiText")
         if not typed.isascii():
             raise invalid_parameter("asciiText is not ASCII")
+        guest.type_text(typed)
         _note(guest, typed)
         return MethodReply(ReturnCode.COMPLETED)
 
     def type_ctrl_alt_del(self, call: MethodCall) -> MethodReply:
         """Press the three keys."""
-        guest = self._guest(call)
-        _note(guest, "".join(f"<{code:02X}>" for code in (_CONTROL, _ALT, _DELETE)))
+        guest, keys = self._guest(call), (_CONTROL, _ALT, _DELETE)
+        for code in keys:
+            guest.press(code, down=True)
+        for code in reversed(keys):
+            guest.press(code, down=False)
+        _note(guest, "".join(f"<{code:02X}>" for code in keys))
         return MethodReply(ReturnCode.COMPLETED)
 
     def type_scancodes(self, call: MethodCall) -> MethodReply:
@@ -144,7 +159,9 @@ class Console:
         data = bytes(codes) if isinstance(codes, bytes) else _bytes(codes)
         if not data:
             raise invalid_parameter("Scancodes is empty")
-        _note(self._guest(call), "".join(f"[{code:02x}]" for code in data))
+        guest = self._guest(call)
+        guest.type_scan_codes(data)
+        _note(guest, "".join(f"[{code:02x}]" for code in data))
         return MethodReply(ReturnCode.COMPLETED)
 
 

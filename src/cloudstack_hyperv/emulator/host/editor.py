@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable
 
 from cloudstack_hyperv.cim import ObjectPath
-from cloudstack_hyperv.cim.constants import ResourceSubType, ResourceType
+from cloudstack_hyperv.cim.constants import ResourceSubType, ResourceType, ReturnCode
 from cloudstack_hyperv.emulator.cim.provider import CimFault, Row, Value, WmiCode
 from cloudstack_hyperv.emulator.host import catalogue
 from cloudstack_hyperv.emulator.host.boot_sources import order_boot_sources
@@ -34,6 +34,7 @@ from cloudstack_hyperv.emulator.host.disks import HostDisks
 from cloudstack_hyperv.emulator.host.machine import Machine, PowerState
 from cloudstack_hyperv.emulator.host.outcome import (
     Hresult,
+    JobFailed,
     file_failure,
     invalid_parameter,
     invalid_state,
@@ -74,6 +75,15 @@ class Editor:
         if not self._machine.planned:  # the files of a planned system may still be missing
             for check in self.late:
                 check()
+        guest = self._machine.guest
+        if (
+            guest is not None
+            and guest.is_real
+            and _fixed(self.draft) != _fixed(self._machine.settings)
+        ):
+            raise JobFailed(
+                ReturnCode.NOT_SUPPORTED, "Hardware of a real guest cannot change while it runs."
+            )
         if self.draft.generation == 2:
             order_boot_sources(self._site, self.draft)
         self._machine.settings = self.draft
@@ -425,3 +435,9 @@ def _only_path(row: Row) -> str:
     if len(paths) != 1 or not paths[0]:
         raise invalid_parameter("HostResource must hold exactly one path")
     return paths[0]
+
+
+def _fixed(settings: Configuration) -> dict[str, list[str]]:
+    """Return what is soldered on while a real guest runs: its disks and cards."""
+    rows = [*settings.media, *settings.nics]
+    return {str(row.values["InstanceID"]): strings(row.values, "HostResource") for row in rows}

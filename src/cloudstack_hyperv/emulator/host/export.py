@@ -28,6 +28,7 @@ from cloudstack_hyperv.emulator.host.export_run import (
     ExportRun,
     ExportWish,
 )
+from cloudstack_hyperv.emulator.host.guest import require_scripted
 from cloudstack_hyperv.emulator.host.jobs import JobKind
 from cloudstack_hyperv.emulator.host.machine import Activity, Machine
 from cloudstack_hyperv.emulator.host.operation import Operation
@@ -96,6 +97,7 @@ class Export:
         alive = machine.state.has_worker
         if not machine.state.is_stable or machine.merging:
             raise invalid_state(f"{machine.name} is {machine.state.value}, or busy")
+        require_scripted(machine.guest, "an export")
         if alive and not self._site.profile.is_2012_r2_or_newer:
             raise invalid_state("this release exports machines that are off or saved only")
         if machine.planned:

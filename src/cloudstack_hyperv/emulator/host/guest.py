@@ -4,6 +4,9 @@ It boots, brings up its integration services and later its key-value daemon, use
 time, answers a request to shut down (or is locked, or hangs, or has no services at all) and has
 an address on every connected adapter.  Nothing runs: all of it follows from when it was started.
 
+A guest engine may put a guest that does run in its place: a subclass that answers the same
+questions (`is_real`).
+
 Sources: heartbeat and shutdown codes from Microsoft's pages Msvm_HeartbeatComponent and
 Msvm_ShutdownComponent; names of intrinsic items from "Msvm_KvpExchangeComponent"; that values
 reach a Linux guest only once hv_kvp_daemon runs, from the kernel's tools/hv/hv_kvp_daemon.c.
@@ -14,16 +17,30 @@ from __future__ import annotations
 import ipaddress
 import math
 import zlib
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from cloudstack_hyperv.cim.constants import ReturnCode
 from cloudstack_hyperv.emulator.host.config import GuestScript
+from cloudstack_hyperv.emulator.host.outcome import Refused
 
 HEARTBEAT_OK = 2
 HEARTBEAT_NO_CONTACT = 12
 HEARTBEAT_LOST = 13
 
 _WAVE_SECONDS = 97.0
+
+
+@dataclass(frozen=True, slots=True)
+class DiskTraffic:
+    """What a guest has done to one disk since it was switched on."""
+
+    bytes_read: int
+    bytes_written: int
+    reads: int
+    writes: int
+    flushes: int
 
 
 @dataclass(slots=True)
@@ -120,3 +137,48 @@ class Guest:
             "RDPAddressIPv4": "",
             "RDPAddressIPv6": "",
         }
+
+    # What a guest that really runs does in its own way --------------------------------------
+
+    @property
+    def is_real(self) -> bool:
+        """Whether an operating system runs in it, so that not everything can be pretended."""
+        return False
+
+    def pause(self) -> None:
+        """Stop executing."""
+
+    def resume(self) -> None:
+        """Execute again."""
+
+    def end(self) -> None:
+        """Lose power."""
+
+    def shut_down(self) -> Future[int] | None:
+        """Ask it to shut down; return what resolves when it has, None: the script says when."""
+        return None
+
+    def disk_traffic(self, path: str) -> DiskTraffic | None:
+        """Return what was counted for a disk by its Windows path, None: nothing counts."""
+        del path
+        return None
+
+    def picture(self, width: int, height: int) -> bytes | None:
+        """Return its screen as RGB565, None: there is none but what the console draws."""
+        del width, height
+        return None
+
+    def press(self, code: int, *, down: bool) -> None:
+        """Take a virtual key that is held down or let go."""
+
+    def type_text(self, typed: str) -> None:
+        """Take ASCII text."""
+
+    def type_scan_codes(self, codes: bytes) -> None:
+        """Take set 1 scan codes."""
+
+
+def require_scripted(guest: Guest | None, what: str) -> None:
+    """Refuse with 32770 what can only be pretended while a real guest runs."""
+    if guest is not None and guest.is_real:
+        raise Refused(ReturnCode.NOT_SUPPORTED, f"{what} is not possible with a real guest")

@@ -201,11 +201,14 @@ class Machine:
         if not self.state.has_worker:
             return 0
         startup = self.startup_memory
-        if not self.has_dynamic_memory or self.guest is None or not self.guest.services_up(now):
+        guest = self.guest
+        if not self.has_dynamic_memory or guest is None or not guest.services_up(now):
+            return startup
+        if guest.is_real:
             return startup
         values = self.settings.first(catalogue.MEMORY).values
         low, high = number(values, "Reservation"), number(values, "Limit")
-        wanted = int(startup * (0.6 + self.guest.load(now)))
+        wanted = int(startup * (0.6 + guest.load(now)))
         return max(low, min(high, wanted - wanted % 2))
 
     def operational_status(self) -> tuple[list[int], list[str]]:

@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable
 from cloudstack_hyperv.cim.constants import ReturnCode
 from cloudstack_hyperv.emulator.cim.provider import MethodCall, MethodReply, Row, Value
 from cloudstack_hyperv.emulator.host import catalogue
+from cloudstack_hyperv.emulator.host.guest import require_scripted
 from cloudstack_hyperv.emulator.host.jobs import Job, JobKind
 from cloudstack_hyperv.emulator.host.machine import Machine, PowerState
 from cloudstack_hyperv.emulator.host.migration_checks import PROCESSOR
@@ -131,6 +132,7 @@ class Migration:
     def _check_state(self, machine: Machine, wish: MigrationWish) -> None:
         if machine.planned:
             raise invalid_parameter("a planned system cannot be migrated")
+        require_scripted(machine.guest, "a migration")
         if not self._site.profile.server and wish.kind != STORAGE:
             raise Refused(ReturnCode.NOT_SUPPORTED, "a client has no live migration")
         allowed = (*_MOVABLE, PowerState.PAUSED) if wish.kind == STORAGE else _MOVABLE

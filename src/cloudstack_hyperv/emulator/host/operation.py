@@ -61,6 +61,8 @@ class Operation:
     affected: tuple[ObjectPath, ...] = ()
     out: Mapping[str, Value] = field(default_factory=dict)
     work: Callable[[Progress], Any] | None = None
+    awaits: Callable[[], Future[Any]] | None = None
+    """Instead of `work`: something that takes its time elsewhere.  Always a job."""
     begin: Callable[[], None] = lambda: None
     fail: Callable[[], None] = lambda: None
     on_job: Callable[[Job], None] = lambda _: None
@@ -105,7 +107,7 @@ class Conductor:
         if wanted is None:
             seeded = self.mode is JobMode.SEEDED and not fates.is_at_once()
             wanted = (operation.always_job and seeded) or self.as_job(usually=operation.usually_job)
-        if wanted:
+        if wanted or operation.awaits is not None:
             return self._start_job(call, operation)
         if operation.work is None:
             operation.begin()
@@ -170,11 +172,17 @@ class Conductor:
             fail=fail,
             machine_id=machine.machine_id if machine is not None else None,
             affected=operation.affected,
-            work=self._threaded(operation.work),
+            work=self._awaited(operation.awaits) or self._threaded(operation.work),
         )
         operation.on_job(job)
         path = ObjectPath.of(job.kind.class_name, NAMESPACE_VIRTUALIZATION, InstanceID=job.job_id)
         return MethodReply(ReturnCode.JOB_STARTED, {**operation.out, "Job": path})
+
+    @staticmethod
+    def _awaited(
+        awaits: Callable[[], Future[Any]] | None,
+    ) -> Callable[[Progress], Future[Any]] | None:
+        return None if awaits is None else lambda _: awaits()
 
     def _threaded(
         self, work: Callable[[Progress], Any] | None

@@ -23,6 +23,7 @@ from cloudstack_hyperv.emulator.cim.provider import Row, Value
 from cloudstack_hyperv.emulator.host.adapters import Adapters
 from cloudstack_hyperv.emulator.host.clock import NEVER
 from cloudstack_hyperv.emulator.host.fabric import Fabric
+from cloudstack_hyperv.emulator.host.guest import DiskTraffic
 from cloudstack_hyperv.emulator.host.inventory import Inventory
 from cloudstack_hyperv.emulator.host.machine import Machine
 from cloudstack_hyperv.emulator.host.machines import Machines
@@ -229,24 +230,33 @@ class Performance:
                 if medium.values["ResourceSubType"] != ResourceSubType.VIRTUAL_HARD_DISK:
                     continue
                 for path in strings(medium.values, "HostResource"):
-                    share = 0.5 + zlib.crc32(path.encode()) % 100 / 100
-                    read, written = busy * _READ_RATE * share, busy * _WRITE_RATE * share
+                    traffic = self._disk_traffic(machine, path, busy)
                     yield Row(
                         "Win32_PerfRawData_Counters_HyperVVirtualStorageDevice",
                         {
                             "Name": disk_instance(path),
-                            "ReadBytesPersec": int(read),
-                            "WriteBytesPersec": int(written),
-                            "ReadOperationsPerSec": int(read / _OPERATION) % _UINT32,
-                            "WriteOperationsPerSec": int(written / _OPERATION) % _UINT32,
-                            "ReadCount": int(read / _OPERATION) % _UINT32,
-                            "WriteCount": int(written / _OPERATION) % _UINT32,
+                            "ReadBytesPersec": traffic.bytes_read,
+                            "WriteBytesPersec": traffic.bytes_written,
+                            "ReadOperationsPerSec": traffic.reads % _UINT32,
+                            "WriteOperationsPerSec": traffic.writes % _UINT32,
+                            "ReadCount": traffic.reads % _UINT32,
+                            "WriteCount": traffic.writes % _UINT32,
                             "ErrorCount": 0,
-                            "FlushCount": int(busy) % _UINT32,
+                            "FlushCount": traffic.flushes % _UINT32,
                             "QueueLength": 0,
                             **stamps,
                         },
                     )
+
+    def _disk_traffic(self, machine: Machine, path: str, busy: float) -> DiskTraffic:
+        counted = machine.guest.disk_traffic(path) if machine.guest is not None else None
+        if counted is not None:
+            return counted
+        share = 0.5 + zlib.crc32(path.encode()) % 100 / 100
+        read, written = busy * _READ_RATE * share, busy * _WRITE_RATE * share
+        return DiskTraffic(
+            int(read), int(written), int(read / _OPERATION), int(written / _OPERATION), int(busy)
+        )
 
     def network_raw(self) -> Iterator[Row]:
         """Yield the raw counters of machines' network adapters."""

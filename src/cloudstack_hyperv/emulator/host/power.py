@@ -12,6 +12,7 @@ number is ever shown as a state.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -23,7 +24,7 @@ from cloudstack_hyperv.cim.constants import (
 from cloudstack_hyperv.emulator.cim.provider import MethodCall, MethodReply, Row
 from cloudstack_hyperv.emulator.host import catalogue
 from cloudstack_hyperv.emulator.host.disks import HostDisks
-from cloudstack_hyperv.emulator.host.guest import Guest
+from cloudstack_hyperv.emulator.host.guest import Guest, require_scripted
 from cloudstack_hyperv.emulator.host.jobs import Job, JobKind
 from cloudstack_hyperv.emulator.host.machine import Machine, PowerState
 from cloudstack_hyperv.emulator.host.machines import Machines
@@ -44,6 +45,8 @@ _LEGACY_REQUESTS = {
     32777: RequestedState.START,
 }
 _KNOWN_REQUESTS = frozenset({1, 2, 3, 4, 6, 7, 8, 9, 10, 11, *_LEGACY_REQUESTS, 32779})
+_PATIENCE = 600.0
+"""Seconds that a shutdown may take before its job gives up."""
 _UNSUPPORTED_REQUESTS = frozenset({1, 7, 8, 32779})
 
 
@@ -106,6 +109,13 @@ class Power:
         self._next_pid = 4000
         self.resetting_counters: list[Callable[[Machine], None]] = []
         """Called before a machine's use of processor time begins anew from zero."""
+        self.new_guest: Callable[[Machine], Guest] = self._scripted_guest
+        """Makes the guest of a machine that is being switched on; JobFailed.  An engine for real
+        guests puts its own here."""
+
+    def _scripted_guest(self, machine: Machine) -> Guest:
+        now = self._site.timeline.now()
+        return Guest(machine.script, machine.name, machine.seed, now, dict(machine.host_items))
 
     def request(self, call: MethodCall, machine: Machine) -> MethodReply | Awaitable[MethodReply]:
         """Carry out Msvm_ComputerSystem.RequestStateChange."""
@@ -118,6 +128,8 @@ class Power:
         transition = TRANSITIONS.get((machine.state, request))
         if transition is None:
             transition = self._while_shutting_down(machine, request)
+        if transition.to is PowerState.SAVED or transition.guest == "reboot":
+            require_scripted(machine.guest, transition.job.caption)
         machine.requested_state = request
         return self._site.conductor.run(call, self._operation(machine, transition))
 
@@ -157,7 +169,26 @@ class Power:
         )
         if transition.guest == "shutdown":
             operation.on_job = lambda job: self._remember_shutdown(machine, job)
+            self._wait_for_real(machine, operation)
         return operation
+
+    def _wait_for_real(self, machine: Machine, operation: Operation) -> None:
+        """Let the job of a shutdown end when a real guest has powered off, or give it up."""
+        guest = machine.guest
+        if guest is None or not guest.is_real:
+            return
+
+        def press() -> Future[int]:
+            over = guest.shut_down() or Future()
+            self._site.timeline.after(_PATIENCE, lambda: give_up(over))
+            return over
+
+        def give_up(over: Future[int]) -> None:
+            abandon = self._shutdowns.pop(machine.machine_id, None)
+            if machine.guest is guest and not over.done() and abandon is not None:
+                abandon()
+
+        operation.awaits, operation.seconds = press, 0.0
 
     def _remember_shutdown(self, machine: Machine, job: Job) -> None:
         guest = machine.guest
@@ -176,7 +207,7 @@ class Power:
         timings = self._site.config.timings
         script = machine.script
         if transition.guest == "shutdown":
-            return 600.0 if script.hangs else script.shutdown
+            return _PATIENCE if script.hangs else script.shutdown
         return {
             PowerState.STARTING: timings.start,
             PowerState.STOPPING: timings.turn_off,
@@ -218,6 +249,11 @@ class Power:
             if transition.job is _RESET:
                 self._reset_counters(machine)
                 machine.up_since = now if machine.up_since is not None else None
+        if machine.guest is not None:
+            if transition.to is PowerState.PAUSED:
+                machine.guest.pause()
+            elif before is PowerState.PAUSED and transition.to is PowerState.RUNNING:
+                machine.guest.resume()
         if transition.to is PowerState.OFF:
             self.power_off(machine)
             return
@@ -239,6 +275,8 @@ class Power:
         self._disks.release(machine.machine_id)
         self._reset_counters(machine)
         machine.up_since = None
+        if machine.guest is not None:
+            machine.guest.end()
         machine.guest = None
         machine.process_id = 0
         if machine.settings.system.values.get("IsSaved"):
@@ -249,11 +287,13 @@ class Power:
         """Give a machine memory and files, and boot or restore its guest; JobFailed."""
         self.give_worker(machine)
         self._assign_addresses(machine)
-        now = self._site.timeline.now()
         if fresh or machine.guest is None:
-            machine.guest = Guest(
-                machine.script, machine.name, machine.seed, now, dict(machine.host_items)
-            )
+            try:
+                machine.guest = self.new_guest(machine)
+            except JobFailed:
+                self._disks.release(machine.machine_id)
+                machine.process_id = 0
+                raise
         machine.settings.set_system(IsSaved=False)
         self._set_state(machine, PowerState.RUNNING)
 
@@ -339,6 +379,8 @@ class Power:
             return ReturnCode.NOT_SUPPORTED
         if not guest.services_up(now):
             return ReturnCode.NOT_READY
+        if guest.is_real:
+            return self._initiate_real(guest, reboot=reboot)
         if guest.script.locked and not force:
             return ReturnCode.MACHINE_LOCKED
         guest.shutting_down = True
@@ -357,4 +399,11 @@ class Power:
 
         appointment = self._site.timeline.after(guest.script.shutdown, finish)
         self._shutdowns[machine.machine_id] = appointment.cancel
+        return ReturnCode.COMPLETED
+
+    def _initiate_real(self, guest: Guest, *, reboot: bool) -> int:
+        """Press the power button, as often as somebody asks: a guest that boots may miss it."""
+        if reboot:
+            return ReturnCode.NOT_SUPPORTED
+        guest.shut_down()
         return ReturnCode.COMPLETED
