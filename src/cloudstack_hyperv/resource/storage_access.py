@@ -163,7 +163,8 @@ class StorageAccess:
         if not question or not folder.startswith("\\\\") or not address:
             return
         files = self.context.files
-        url = StoreUrl.parse(f"cifs://{pool.host}/{(pool.path or '').lstrip('/')}")
+        server = f"{pool.host}:{pool.port}" if pool.port else pool.host
+        url = StoreUrl.parse(f"cifs://{server}/{(pool.path or '').lstrip('/')}")
         if isinstance(files, CompositeFiles) and url.credentials is not None:
             files.smb.routes.learn(folder, url, url.credentials)
 

@@ -121,7 +121,8 @@ async def _take(
     snapshot: SnapshotObjectTO, context: HostContext, path: str, final: str, patience: float
 ) -> None:
     what = f"take snapshot {snapshot.name or snapshot.id} of {path}"
-    size = (await context.files.disk_info(path)).virtual_size
+    # The host tells it; a running VM's disk may be closed to everybody else.
+    size = (await images.read_disk(context.cim, path)).virtual_size
     async with (
         host_copies.new_disk(context, final) as temporary,
         _still(snapshot, context, path, what, patience) as still,

@@ -6,7 +6,7 @@ failed: a way that is down must not make its files look like another's.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Protocol
 
 from cloudstack_hyperv.config import HostSettings, StoreSettings
@@ -19,6 +19,7 @@ from cloudstack_hyperv.storage.host_files import (
     HostFileWriter,
     VolumeSpace,
 )
+from cloudstack_hyperv.storage.smb.errors import SmbUnsupported
 from cloudstack_hyperv.storage.smb.files import SmbFiles
 from cloudstack_hyperv.storage.smb.routes import SmbRoutes
 from cloudstack_hyperv.storage.windows_paths import checked_path, relative_to
@@ -103,6 +104,14 @@ class CompositeFiles:
     async def space(self, path: str) -> VolumeSpace | None:
         """See `HostFiles`."""
         return await self.way(path).space(path)
+
+    async def copy_on_server(
+        self, path: str, temporary_path: str, progress: Callable[[float], None]
+    ) -> None:
+        """Have an SMB server copy one of its files; raises SmbUnsupported where it cannot."""
+        if self.way(path) is not self.smb or self.way(temporary_path) is not self.smb:
+            raise SmbUnsupported(f"{path} and {temporary_path} do not lie on one SMB server")
+        await self.smb.copy_on_server(path, temporary_path, progress)
 
     async def source_end(self, path: str) -> BulkEnd:
         """See `BulkFiles`."""

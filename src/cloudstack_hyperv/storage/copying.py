@@ -7,8 +7,9 @@ fails, cancellation included, leaves no file.
 A disk that names a parent is refused: its parent locator comes from whoever made the file and
 could point at any file of the host.
 
-A large file that both ways lead to is copied in a process of its own (`storage.bulk`), so that
-copies neither slow each other nor the agent; what is packed, small or a stream is copied here.
+A large file is copied by the SMB server itself where that has both places; else, where both ways
+allow it, in a process of its own (`storage.bulk`), so that copies neither slow each other nor the
+agent.  What is packed, small or a stream is copied here.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar, runtime_checkable
 
 import structlog
 
@@ -45,6 +46,7 @@ from cloudstack_hyperv.storage.host_files import (
 )
 from cloudstack_hyperv.storage.leftovers import TemporaryFiles
 from cloudstack_hyperv.storage.progress import Progress
+from cloudstack_hyperv.storage.smb.errors import SmbUnsupported
 from cloudstack_hyperv.storage.windows_paths import file_name, parent_folder
 from cloudstack_hyperv.vhd import DiskInfo, DiskType, VhdError
 
@@ -56,6 +58,17 @@ SPACE_RESERVE: Final = 64 << 20
 """Bytes that a copy leaves free on a volume: a full one pauses every VM on it."""
 BULK_FROM: Final = 64 << 20
 """Bytes from which a copy is worth a process of its own."""
+
+
+@runtime_checkable
+class ServerCopies(Protocol):
+    """Files of which a server may copy one by itself."""
+
+    async def copy_on_server(
+        self, path: str, temporary_path: str, progress: Callable[[float], None]
+    ) -> None:
+        """Copy a file without a byte coming here; raises SmbUnsupported where it cannot."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,21 +201,10 @@ class Copier:
         target_files: BulkFiles,
         verify: Callable[[str], Awaitable[T]],
     ) -> T:
-        checksum = task.checksum
         with self.temporary.beside(task.final_path) as path:
             try:
-                done = await bulk_copy(
-                    source_files,
-                    task.source.path,
-                    target_files,
-                    path,
-                    size=task.size,
-                    algorithm=checksum.algorithm if checksum is not None else None,
-                    rate=self.rate,
-                    progress=Progress(task.what),
-                )
-                if checksum is not None:
-                    checksum.require(done.digest, file_name(task.source.path))
+                if not await self._copied_by_server(task, path):
+                    await self._copied_by_worker(task, source_files, target_files, path)
                 result = await verify(path)
                 await self.files.rename(path, task.final_path)
             except BaseException:
@@ -210,6 +212,38 @@ class Copier:
                 await asyncio.shield(asyncio.ensure_future(self._discard(path)))
                 raise
         return result
+
+    async def _copied_by_server(self, task: _Task, path: str) -> bool:
+        """Let the SMB server that has both copy the file; False where that is not possible."""
+        files = self.files
+        # A checksum needs the bytes to be seen here.
+        if task.checksum is not None or files is not task.source.files:
+            return False
+        if not isinstance(files, ServerCopies):
+            return False
+        try:
+            await files.copy_on_server(task.source.path, path, Progress(task.what))
+        except SmbUnsupported as error:
+            log.debug("no copy by the server", path=path, reason=str(error))
+            return False
+        return True
+
+    async def _copied_by_worker(
+        self, task: _Task, source_files: BulkFiles, target_files: BulkFiles, path: str
+    ) -> None:
+        checksum = task.checksum
+        done = await bulk_copy(
+            source_files,
+            task.source.path,
+            target_files,
+            path,
+            size=task.size,
+            algorithm=checksum.algorithm if checksum is not None else None,
+            rate=self.rate,
+            progress=Progress(task.what),
+        )
+        if checksum is not None:
+            checksum.require(done.digest, file_name(task.source.path))
 
     async def _discard(self, path: str) -> None:
         try:
