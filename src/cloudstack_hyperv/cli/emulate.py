@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import os
 import secrets
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,13 @@ class EmulateRefused(Exception):
     """The options cannot be used; the text names which and why."""
 
 
+class Guests(enum.StrEnum):
+    """What runs in the virtual machines."""
+
+    SCRIPTED = "scripted"
+    QEMU = "qemu"
+
+
 @dataclass(frozen=True, slots=True)
 class EmulateOptions:
     """What the command line asked for."""
@@ -54,6 +62,7 @@ class EmulateOptions:
     """None: no control port; 0 takes a free one."""
     virtual_time: bool = False
     keep_running: bool = False
+    guests: Guests = Guests.SCRIPTED
     log_level: str = "info"
 
 
@@ -108,6 +117,8 @@ async def running_emulated_host(options: EmulateOptions) -> AsyncIterator[Runnin
     host = EmulatedHost(host_config(options), clock)
     async with AsyncExitStack() as stack:
         stack.callback(host.close, keep_running=options.keep_running)
+        if options.guests is Guests.QEMU:
+            stack.callback(_start_qemu_engine(host))
         yield await serve_host(options, host, password, clock, stack)
 
 
@@ -117,9 +128,27 @@ def check_options(options: EmulateOptions) -> str:
         raise EmulateRefused(f"no profile {options.release}; there are {', '.join(RELEASES)}")
     if options.virtual_time and options.control_port is None:
         raise EmulateRefused("--virtual-time needs --control-port: nobody else moves the clock")
+    if options.guests is Guests.QEMU and (options.virtual_time or options.keep_running):
+        raise EmulateRefused(
+            "--guests qemu goes with neither --virtual-time nor --keep-running: "
+            "real guests live in real time, and end with this process"
+        )
     password = _password(options)
     options.folder.mkdir(parents=True, exist_ok=True)
     return password
+
+
+def _start_qemu_engine(host: EmulatedHost) -> Callable[[], None]:
+    """Give a host real guests; return what ends them.  Raises EmulateRefused."""
+    # Not above: who plays guests from scripts needs none of it.
+    from cloudstack_hyperv.emulator.guests import EngineUnavailable, QemuEngine, find_qemu
+
+    try:
+        qemu = find_qemu()
+    except EngineUnavailable as reason:
+        raise EmulateRefused(f"--guests qemu: {reason}") from reason
+    log.info("guests run under QEMU", version=qemu.version, accelerator=qemu.accelerator)
+    return QemuEngine(host, qemu).close
 
 
 async def serve_host(

@@ -18,6 +18,7 @@ import structlog
 from cloudstack_hyperv.cli.emulate import (
     EmulateOptions,
     EmulateRefused,
+    Guests,
     RunningHost,
     check_options,
     host_config,
@@ -91,6 +92,8 @@ def _check_fleet(options: EmulateOptions, fleet: FleetOptions) -> None:
         raise EmulateRefused("--cluster needs --hosts 2 or more")
     if fleet.cluster and options.release == "client-11":
         raise EmulateRefused("--cluster: a client release has no failover clustering")
+    if options.guests is Guests.QEMU:
+        raise EmulateRefused("--guests qemu is for one host: real guests cannot migrate")
 
 
 def _plan(options: EmulateOptions, fleet: FleetOptions) -> FleetPlan:

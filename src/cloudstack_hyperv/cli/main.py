@@ -113,6 +113,9 @@ def emulate(
     keep_running: Annotated[
         bool, typer.Option(help="VMs run on at the next start; else they went through a reboot.")
     ] = False,
+    guests: Annotated[
+        str, typer.Option(help="scripted, or qemu: VMs boot from their disks for real.")
+    ] = "scripted",
     hosts: Annotated[
         int,
         typer.Option(min=1, max=200, help="So many hosts that reach each other."),
@@ -130,8 +133,12 @@ def emulate(
     log_level: LogLevel = None,
 ) -> None:
     """Run one emulated Hyper-V host, or several, until told to stop."""
-    from cloudstack_hyperv.cli.emulate import EmulateOptions, emulate_host
+    from cloudstack_hyperv.cli.emulate import EmulateOptions, Guests, emulate_host
 
+    try:
+        chosen = Guests(guests)
+    except ValueError as error:
+        raise typer.BadParameter(f"--guests {guests}: scripted or qemu") from error
     options = EmulateOptions(
         folder=folder,
         name=name,
@@ -147,6 +154,7 @@ def emulate(
         control_port=control_port,
         virtual_time=virtual_time,
         keep_running=keep_running,
+        guests=chosen,
         log_level=log_level or "info",
     )
     if hosts == 1 and not cluster:
