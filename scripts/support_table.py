@@ -24,7 +24,6 @@ TARGET = Path(__file__).parents[1] / "docs" / "support.md"
 
 NOT_SENT = "the management server sends it to other hypervisors only"
 KVM_ONLY = "has no meaning outside KVM"
-GROUPS = "later work: security groups and private VLANs"
 SYSTEM_VMS = "later work: system VMs"
 VOLUME_SNAPSHOTS = "later work: volume snapshots and backup"
 MIGRATION = "later work: migration"
@@ -62,14 +61,13 @@ COMMANDS: dict[str, list[Row]] = {
         *rows("SetupCommand PingCommand", "", "part"),
         Row("CheckNetworkCommand", "yes", "part", f"{P1}: isolation by VLAN"),
         *rows("CheckHealthCommand MaintainCommand CheckOnHostCommand", "yes", "part"),
-        Row("CleanupNetworkRulesCmd", "yes", "part", f"{P2}: security groups", GROUPS),
+        Row("CleanupNetworkRulesCmd", "yes", "part", f"{P2}: security groups"),
         Row("FenceCommand", "yes", "", "", HEARTBEAT),
         *rows(
             "SetupPersistentNetworkCommand CleanupPersistentNetworkResourceCommand",
             "yes",
             "",
             "",
-            "a Hyper-V switch carries every VLAN, there is nothing to set up",
         ),
         *rows(
             "UpdateHostPasswordCommand ModifySshKeysCommand SetHostParamsCommand "
@@ -228,9 +226,8 @@ COMMANDS: dict[str, list[Row]] = {
             "yes",
             "",
             f"{P2}: flat networking with security groups",
-            GROUPS,
         ),
-        Row("PvlanSetupCommand", "yes", "", "", GROUPS),
+        Row("PvlanSetupCommand", "yes", ""),
         Row("GetVmNetworkStatsCommand", "yes", "", f"{P1}: statistics"),
         *rows(
             "OvsSetupBridgeCommand OvsFetchInterfaceCommand OvsCreateTunnelCommand "

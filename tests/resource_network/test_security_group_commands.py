@@ -26,7 +26,8 @@ from cloudstack_hyperv.hypervisor import settings_data as data
 from cloudstack_hyperv.hypervisor.devices import row_path
 from cloudstack_hyperv.hypervisor.jobs import call
 from cloudstack_hyperv.hypervisor.machines import MANAGEMENT_SERVICE
-from cloudstack_hyperv.hypervisor.port_rules import BATCH, rule_data
+from cloudstack_hyperv.hypervisor.port_rules import BATCH
+from cloudstack_hyperv.hypervisor.rule_settings import rule_data
 from cloudstack_hyperv.messages.answers.network import SecurityGroupRuleAnswer
 from cloudstack_hyperv.messages.commands.network import (
     CleanupNetworkRulesCmd,
@@ -350,3 +351,52 @@ async def test_cleanup_network_rules_cmd_looks_at_the_rules_in_force(stage: Netw
     await stage.done(stop_command())
     answer = await stage.done(CleanupNetworkRulesCmd(interval=600))
     assert "0 ports" in (answer.details or "")
+
+
+async def test_a_guest_starts_behind_closed_doors(stage: NetworkStage) -> None:
+    """Between the start and its rules, which the management server sends apart."""
+    await stage.start_guest(nic_sec_ips=["10.1.1.68"])
+    assert not stage.reached(22)
+    assert stage.reaches(80)
+    assert stage.reaches(80, source="10.1.1.68")
+    assert not stage.reaches(80, source="10.1.1.69")
+    await stage.done(rules_command(SSH, seq_num=1))
+    assert stage.reached(22)
+    assert not stage.reaches(80, source="10.1.1.68")
+
+
+async def test_start_sets_rules_one_by_one_where_some_features_are_refused(
+    stage: NetworkStage,
+) -> None:
+    seen = 0
+
+    def refuse(call: Call) -> Verdict | None:
+        nonlocal seen
+        if call.method == "AddFeatureSettings":
+            seen += 1
+            return AnswerCode(32768) if seen == 1 else None
+        return None
+
+    stage.emulation.server.calls.intercept(refuse)
+    await stage.start_guest()
+    assert seen > 1
+    assert not stage.reached(22)
+    answer = await stage.done(CleanupNetworkRulesCmd(interval=600))
+    assert (answer.details or "").endswith("1 ports have rules")
+
+
+async def test_start_on_2012_where_some_features_are_refused(tmp_path: Path) -> None:
+    """That release does not know the class of rules, so it may not be asked for them."""
+    seen = 0
+
+    def refuse(call: Call) -> Verdict | None:
+        nonlocal seen
+        if call.method == "AddFeatureSettings":
+            seen += 1
+            return AnswerCode(32768) if seen == 1 else None
+        return None
+
+    async with network_stage(tmp_path, release="2012") as stage:
+        stage.emulation.server.calls.intercept(refuse)
+        await stage.start_guest()
+        assert seen > 1

@@ -19,13 +19,14 @@ from cloudstack_hyperv.hypervisor.errors import HypervisorError
 from cloudstack_hyperv.hypervisor.jobs import call
 from cloudstack_hyperv.hypervisor.machines import MANAGEMENT_SERVICE, Machine
 from cloudstack_hyperv.hypervisor.port_features import (
-    access_vlan_of,
     change_vlan,
+    port_vlan_of_row,
     read_vlans,
     vlan_row,
 )
 from cloudstack_hyperv.hypervisor.switches import VirtualSwitch
 from cloudstack_hyperv.hypervisor.undo import UndoStack
+from cloudstack_hyperv.network import PortVlan
 from cloudstack_hyperv.wsman.api import CimClient, Instance
 
 
@@ -38,7 +39,7 @@ class AdapterState:
     """A NIC as it is now."""
 
     adapter: Adapter
-    vlan: int | None
+    vlan: PortVlan | None
     vlan_setting: Instance | None
 
     @property
@@ -57,7 +58,7 @@ async def read_adapters(client: CimClient, machine: Machine) -> tuple[AdapterSta
     states = []
     for adapter in devices.adapters:
         row = vlan_row(vlans, adapter.connection.path) if adapter.connection else None
-        states.append(AdapterState(adapter, access_vlan_of(row), row))
+        states.append(AdapterState(adapter, port_vlan_of_row(row), row))
     return tuple(states)
 
 
@@ -81,7 +82,7 @@ async def reconnect_adapter(
     state: AdapterState,
     *,
     connected: bool,
-    vlan: int | None,
+    vlan: PortVlan | None,
     switch: VirtualSwitch | None,
     what: str,
 ) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cloudstack_hyperv.cim import ObjectPath
 from cloudstack_hyperv.cim.constants import EnabledState
@@ -24,6 +24,7 @@ from cloudstack_hyperv.hypervisor.machines import Machine
 from cloudstack_hyperv.hypervisor.ownership import Ownership
 from cloudstack_hyperv.hypervisor.power import state_name
 from cloudstack_hyperv.hypervisor.release import Release
+from cloudstack_hyperv.hypervisor.rule_settings import rule_data
 from cloudstack_hyperv.hypervisor.wish import (
     AdapterWish,
     Bus,
@@ -31,6 +32,8 @@ from cloudstack_hyperv.hypervisor.wish import (
     MachineWish,
     device_identifier,
 )
+from cloudstack_hyperv.network import PortVlan
+from cloudstack_hyperv.network.port_acls import changes
 from cloudstack_hyperv.wsman.api import EmbeddedInstance
 
 
@@ -149,7 +152,7 @@ class SetPortFeatures:
 class VerifyVlans:
     """Read the VLANs back: a tag that did not stick would put a VM on a foreign network."""
 
-    vlans: Mapping[str, int]
+    vlans: Mapping[str, PortVlan]
     """Key of the connection to VLAN id."""
 
     def __str__(self) -> str:
@@ -322,11 +325,14 @@ def port_step(adapter: AdapterWish) -> SetPortFeatures:
     required: list[EmbeddedInstance] = []
     names: list[str] = []
     if nic.vlan is not None:
-        required.append(data.access_vlan(nic.vlan))
+        required.append(data.port_vlan(nic.vlan))
         names.append(f"VLAN {nic.vlan}")
     if not nic.guards.are_default:
         required.append(data.security(nic.guards))
         names.append("guards")
+    if nic.rules:
+        required.extend(rule_data(rule) for rule in changes((), nic.rules).add)
+        names.append(f"{len(nic.rules)} rules")
     optional: Sequence[EmbeddedInstance] = ()
     if nic.limit is not None:
         optional = (data.bandwidth(nic.limit),)
@@ -334,6 +340,13 @@ def port_step(adapter: AdapterWish) -> SetPortFeatures:
     return SetPortFeatures(
         connection_key(adapter), tuple(required), tuple(optional), ", ".join(names)
     )
+
+
+def without_unknown_rules(adapter: AdapterWish, release: Release) -> AdapterWish:
+    """Return the NIC without rules where the release has none that could say them."""
+    if release.has_port_rules or not adapter.nic.rules:
+        return adapter
+    return replace(adapter, nic=replace(adapter.nic, rules=frozenset()))
 
 
 def controller_key(bus: Bus, number: int) -> str:
@@ -358,7 +371,9 @@ def _controller_of(address: DriveAddress) -> str:
 
 def _has_features(adapter: AdapterWish) -> bool:
     nic = adapter.nic
-    return nic.vlan is not None or nic.limit is not None or not nic.guards.are_default
+    return bool(
+        nic.vlan is not None or nic.limit is not None or nic.rules or not nic.guards.are_default
+    )
 
 
 def check_wish(wish: MachineWish, release: Release) -> None:

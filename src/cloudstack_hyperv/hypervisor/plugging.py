@@ -21,7 +21,7 @@ from cloudstack_hyperv.hypervisor.devices import Devices, read_devices
 from cloudstack_hyperv.hypervisor.errors import HypervisorError, WrongState, failed_by_host
 from cloudstack_hyperv.hypervisor.jobs import call
 from cloudstack_hyperv.hypervisor.machines import MANAGEMENT_SERVICE, Machine
-from cloudstack_hyperv.hypervisor.plan import port_step
+from cloudstack_hyperv.hypervisor.plan import port_step, without_unknown_rules
 from cloudstack_hyperv.hypervisor.release import Release
 from cloudstack_hyperv.hypervisor.undo import UndoStack
 from cloudstack_hyperv.hypervisor.wish import AdapterWish, device_identifier
@@ -67,7 +67,7 @@ async def plug_adapter(
         patience = 0.0
         loose = AdapterWish(replace(nic, connected=False), wish.switch)
         connection = await _add(client, machine, data.parented(data.connection(loose), path), what)
-        step = port_step(wish)
+        step = port_step(without_unknown_rules(wish, release))
         if step.required or step.optional:
             await port_features.set_features(
                 client, connection, required=step.required, optional=step.optional, what=what

@@ -34,6 +34,7 @@ from cloudstack_hyperv.hypervisor.errors import (
 from cloudstack_hyperv.hypervisor.jobs import call
 from cloudstack_hyperv.hypervisor.machines import MANAGEMENT_SERVICE
 from cloudstack_hyperv.hypervisor.undo import UndoStack
+from cloudstack_hyperv.network import PortVlan, PrivateRole, PrivateVlan
 from cloudstack_hyperv.wsman.api import CimClient, EmbeddedInstance, Instance
 from cloudstack_hyperv.wsman.protocol.wql import Select, starts_with
 
@@ -63,10 +64,24 @@ async def set_features(
         if not optional:
             raise
         log.info("port features refused together, tried one by one", reason=str(error))
-    present = {row.class_name for row in await _features(client, connection, what)}
-    for feature in required:
-        if feature.class_name not in present:
-            await _add(client, connection, (feature,), what)
+    # Windows Server 2012 does not know the class of rules, so it is read only where one is wanted.
+    kinds: tuple[str, ...] = (data.VLAN, data.SECURITY, data.BANDWIDTH)
+    if any(_is_rule(feature) for feature in required):
+        kinds = (*kinds, data.RULE)
+    rows = await _features(client, connection, kinds, what)
+    present = {row.class_name for row in rows}
+    rules = {(row.uint("Weight"), row.uint("Direction")) for row in rows if _is_rule(row)}
+    missing = [
+        feature
+        for feature in required
+        if (feature.class_name not in present)
+        or (
+            _is_rule(feature)
+            and (feature.properties["Weight"], feature.properties["Direction"]) not in rules
+        )
+    ]
+    if missing:
+        await _add(client, connection, missing, what)
     for feature in optional:
         if feature.class_name in present:
             continue
@@ -80,7 +95,7 @@ async def change_vlan(
     client: CimClient,
     connection: ObjectPath,
     present: Instance | None,
-    vlan: int | None,
+    vlan: PortVlan | None,
     what: str,
 ) -> None:
     """Give a port its VLAN, or take it away; `present` is the VLAN setting that it has.
@@ -93,12 +108,12 @@ async def change_vlan(
             await _remove(client, present, what)
         return
     if present is None:
-        await _add(client, connection, (data.access_vlan(vlan),), what)
+        await _add(client, connection, (data.port_vlan(vlan),), what)
         return
-    old = access_vlan_of(present)
+    old = port_vlan_of_row(present)
     if old == vlan:
         return
-    changed = data.access_vlan(vlan)
+    changed = data.port_vlan(vlan)
     changed = EmbeddedInstance(
         changed.class_name, {"InstanceID": present.require("InstanceID"), **changed.properties}
     )
@@ -118,9 +133,9 @@ async def change_vlan(
         if old is not None:
             undo.push(
                 f"put VLAN {old} back",
-                lambda: _add(client, connection, (data.access_vlan(old),), what),
+                lambda: _add(client, connection, (data.port_vlan(old),), what),
             )
-        await _add(client, connection, (data.access_vlan(vlan),), what)
+        await _add(client, connection, (data.port_vlan(vlan),), what)
         undo.commit()
 
 
@@ -163,7 +178,7 @@ async def change_limit(
 
 
 async def verify_vlans(
-    client: CimClient, guid: str, wanted: Mapping[ObjectPath, int], name: str
+    client: CimClient, guid: str, wanted: Mapping[ObjectPath, PortVlan], name: str
 ) -> None:
     """Read VLANs back and set again once what did not stick; raises VlanNotSet."""
     rows = await read_vlans(client, guid, name)
@@ -209,12 +224,26 @@ def access_vlan_of(row: Instance | None) -> int | None:
     return row.uint("AccessVlanId") or None
 
 
-def _wrong(rows: Iterable[Instance], wanted: Mapping[ObjectPath, int]) -> list[ObjectPath]:
+def port_vlan_of_row(row: Instance | None) -> PortVlan | None:
+    """Return the VLAN of a port, access or private; None for no setting, untagged and trunk."""
+    if row is None or row.uint("OperationMode") != VlanMode.PRIVATE:
+        return access_vlan_of(row)
+    try:
+        role = PrivateRole(row.uint("PvlanMode") or 0)
+    except ValueError:
+        return None
+    secondaries = frozenset(row.uints("SecondaryVlanIdArray"))
+    if role is not PrivateRole.PROMISCUOUS:
+        secondaries = frozenset({row.uint("SecondaryVlanId") or 0})
+    return PrivateVlan(role, row.uint("PrimaryVlanId") or 0, secondaries)
+
+
+def _wrong(rows: Iterable[Instance], wanted: Mapping[ObjectPath, PortVlan]) -> list[ObjectPath]:
     present = list(rows)
     return [
         connection
         for connection, vlan in wanted.items()
-        if access_vlan_of(vlan_row(present, connection)) != vlan
+        if port_vlan_of_row(vlan_row(present, connection)) != vlan
     ]
 
 
@@ -240,10 +269,16 @@ async def _add(
     )
 
 
-async def _features(client: CimClient, connection: ObjectPath, what: str) -> list[Instance]:
+def _is_rule(feature: EmbeddedInstance | Instance) -> bool:
+    return feature.class_name == data.RULE
+
+
+async def _features(
+    client: CimClient, connection: ObjectPath, kinds: Iterable[str], what: str
+) -> list[Instance]:
     prefix = f"{connection.key('InstanceID') or ''}\\"
     rows: list[Instance] = []
     with translated(what):
-        for class_name in (data.VLAN, data.SECURITY, data.BANDWIDTH):
+        for class_name in kinds:
             rows += await client.query(Select(class_name, where=starts_with("InstanceID", prefix)))
     return rows

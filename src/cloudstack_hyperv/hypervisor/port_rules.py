@@ -12,19 +12,19 @@ Source: Microsoft, "Msvm_EthernetSwitchPortExtendedAclSettingData",
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Sequence
 
-from cloudstack_hyperv.cim import ObjectPath, Uint8, Uint16
+from cloudstack_hyperv.cim import ObjectPath, Uint8
 from cloudstack_hyperv.hypervisor import settings_data as data
 from cloudstack_hyperv.hypervisor.devices import row_path
 from cloudstack_hyperv.hypervisor.errors import translated
 from cloudstack_hyperv.hypervisor.jobs import call
 from cloudstack_hyperv.hypervisor.machines import MANAGEMENT_SERVICE
+from cloudstack_hyperv.hypervisor.rule_settings import address_text, rule_data, rule_of
+from cloudstack_hyperv.hypervisor.settings_data import RULE
 from cloudstack_hyperv.network import PortGuards
 from cloudstack_hyperv.network.address_acls import AddressAcl
 from cloudstack_hyperv.network.port_acls import (
-    ANY,
     MARK,
     Action,
     Direction,
@@ -33,11 +33,9 @@ from cloudstack_hyperv.network.port_acls import (
     changes,
     is_ours,
 )
-from cloudstack_hyperv.network.security_groups import TCP_IDLE_SECONDS, UDP_IDLE_SECONDS
 from cloudstack_hyperv.wsman.api import CimClient, EmbeddedInstance, Instance
 from cloudstack_hyperv.wsman.protocol.wql import Select, starts_with
 
-RULE = "Msvm_EthernetSwitchPortExtendedAclSettingData"
 ADDRESS_ACL = "Msvm_EthernetSwitchPortAclSettingData"
 BATCH = 100
 """Rules a call."""
@@ -125,58 +123,6 @@ async def read_all_rules(client: CimClient) -> dict[str, list[PortRule]]:
     return found
 
 
-def rule_data(weighed: WeighedRule) -> EmbeddedInstance:
-    """Return the port feature of a rule."""
-    rule = weighed.rule
-    timeout = TCP_IDLE_SECONDS if rule.protocol == "TCP" else UDP_IDLE_SECONDS
-    return EmbeddedInstance(
-        RULE,
-        {
-            "Name": rule.name,
-            "Direction": Uint8(rule.direction),
-            "Action": Uint8(rule.action),
-            "LocalIPAddress": rule.local,
-            "RemoteIPAddress": rule.remote,
-            "Protocol": rule.protocol,
-            "LocalPort": rule.local_ports,
-            "RemotePort": rule.remote_ports,
-            "Weight": Uint16(weighed.weight),
-            "Stateful": rule.stateful,
-            **({"IdleSessionTimeout": Uint16(timeout)} if rule.stateful else {}),
-        },
-    )
-
-
-def rule_of(row: Instance) -> WeighedRule:
-    """Read a rule; a host may write an address with or without its full prefix length."""
-    return WeighedRule(
-        row.uint("Weight") or 0,
-        PortRule(
-            direction=Direction(row.uint("Direction") or Direction.INCOMING),
-            action=Action(row.uint("Action") or Action.DENY),
-            local=_address(row.string("LocalIPAddress"), with_length=False),
-            remote=_address(row.string("RemoteIPAddress"), with_length=True),
-            protocol=(row.string("Protocol") or ANY).upper(),
-            local_ports=row.string("LocalPort") or ANY,
-            remote_ports=row.string("RemotePort") or ANY,
-            stateful=row.boolean("Stateful") or False,
-            name=row.string("Name") or "",
-        ),
-    )
-
-
-def _address(text: str | None, *, with_length: bool) -> str:
-    if not text or text.upper() == ANY:
-        return ANY
-    try:
-        network = ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        return text  # Another's rule, about a MAC address for example.
-    if with_length or network.num_addresses > 1:
-        return str(network)
-    return str(network.network_address)
-
-
 def _address_acl_data(acl: AddressAcl) -> EmbeddedInstance:
     address, _, length = acl.local.partition("/")
     return EmbeddedInstance(
@@ -198,7 +144,7 @@ def _address_acl_of(row: Instance) -> AddressAcl:
     return AddressAcl(
         Direction(row.uint("Direction") or Direction.INCOMING),
         Action(row.uint("Action") or Action.DENY),
-        _address(f"{row.string('LocalAddress')}/{length}", with_length=True),
+        address_text(f"{row.string('LocalAddress')}/{length}", with_length=True),
     )
 
 

@@ -33,7 +33,7 @@ from cloudstack_hyperv.hypervisor.wish import (
     MemoryWish,
     ProcessorWish,
 )
-from cloudstack_hyperv.network import NicWish, PortGuards
+from cloudstack_hyperv.network import NicWish, PortGuards, PortVlan, PrivateRole, PrivateVlan
 from cloudstack_hyperv.wsman.api import EmbeddedInstance, Scalar
 
 RASD = "Msvm_ResourceAllocationSettingData"
@@ -42,6 +42,7 @@ NIC = "Msvm_SyntheticEthernetPortSettingData"
 CONNECTION = "Msvm_EthernetPortAllocationSettingData"
 VLAN = "Msvm_EthernetSwitchPortVlanSettingData"
 BANDWIDTH = "Msvm_EthernetSwitchPortBandwidthSettingData"
+RULE = "Msvm_EthernetSwitchPortExtendedAclSettingData"
 SECURITY = "Msvm_EthernetSwitchPortSecuritySettingData"
 
 START_NOTHING = 2
@@ -201,8 +202,19 @@ def changed_connection(
     return EmbeddedInstance(CONNECTION, properties)
 
 
-def access_vlan(vlan: int) -> EmbeddedInstance:
-    """Return the port feature that puts a NIC into one VLAN."""
+def port_vlan(vlan: PortVlan) -> EmbeddedInstance:
+    """Return the port feature that puts a NIC into a VLAN or private VLAN."""
+    if isinstance(vlan, PrivateVlan):
+        properties: dict[str, Scalar | Sequence[Scalar] | None] = {
+            "OperationMode": Uint32(VlanMode.PRIVATE),
+            "PvlanMode": Uint32(vlan.role),
+            "PrimaryVlanId": Uint16(vlan.primary),
+        }
+        if vlan.role is PrivateRole.PROMISCUOUS:
+            properties["SecondaryVlanIdArray"] = [Uint16(v) for v in sorted(vlan.secondaries)]
+        else:
+            properties["SecondaryVlanId"] = Uint16(min(vlan.secondaries))
+        return EmbeddedInstance(VLAN, properties)
     return EmbeddedInstance(
         VLAN, {"OperationMode": Uint32(VlanMode.ACCESS), "AccessVlanId": Uint16(vlan)}
     )

@@ -16,16 +16,22 @@ Units: CloudStack's rate is megabits a second, Hyper-V's bandwidth limit bits a 
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from cloudstack_hyperv.network.vlan import UnusableNetwork, vlan_of
+from cloudstack_hyperv.network.mac import normal_mac
+from cloudstack_hyperv.network.port_acls import PortRule
+from cloudstack_hyperv.network.pvlan import PortVlan, port_vlan_of
+from cloudstack_hyperv.network.security_groups import (
+    GuestAddresses,
+    RuleMarker,
+    UnusableRules,
+    rules_of_group,
+)
+from cloudstack_hyperv.network.vlan import UnusableNetwork
 
-_MAC_SEPARATORS = re.compile(r"[:.\-]")
 _BITS_PER_MEGABIT = 1_000_000
-_MULTICAST = 0x01
 _SPOOFING_DETAILS = ("MacAddressChanges", "ForgedTransmits", "MacLearning")
 
 
@@ -55,6 +61,16 @@ class NicFields(Protocol):
     @property
     def ip(self) -> str | None:
         """IPv4 address."""
+        ...
+
+    @property
+    def ip6address(self) -> str | None:
+        """IPv6 address."""
+        ...
+
+    @property
+    def nic_sec_ips(self) -> Iterable[str] | None:
+        """Secondary addresses."""
         ...
 
     @property
@@ -117,10 +133,12 @@ class NicWish:
     """False: the NIC stays without a connection to any switch."""
     connected: bool
     """False with `needs_switch`: on its switch, but with the cable out."""
-    vlan: int | None = None
+    vlan: PortVlan | None = None
     limit: int | None = None
     """Bits a second that the VM may send; None for no limit."""
     guards: PortGuards = PortGuards()
+    rules: frozenset[PortRule] = frozenset()
+    """What its port denies and allows from the start, before its groups' rules arrive."""
 
 
 def nic_wishes(nics: Iterable[NicFields], *, system_vm: bool) -> tuple[NicWish, ...]:
@@ -155,27 +173,15 @@ def nic_wish(nic: NicFields, *, system_vm: bool) -> NicWish:
             switch_label=nic.name,
             needs_switch=True,
             connected=True,
-            vlan=vlan_of(nic.broadcast_uri, nic.isolation_uri),
+            vlan=port_vlan_of(
+                nic.broadcast_uri, nic.isolation_uri, serves=system_vm, details=nic.details
+            ),
             limit=rate_limit(nic.network_rate_mbps),
             guards=guards_of(nic, system_vm=system_vm),
+            rules=first_rules(nic, mac) if is_shared(nic) and not system_vm else frozenset(),
         )
-    except UnusableNetwork as error:
+    except (UnusableNetwork, UnusableRules) as error:
         raise UnusableNetwork(f"NIC {nic.device_id}: {error}") from None
-
-
-def normal_mac(mac: str | None) -> str:
-    """Return a MAC address as twelve hex digits; raises UnusableNetwork for what is none."""
-    digits = _MAC_SEPARATORS.sub("", mac or "").upper()
-    if not re.fullmatch(r"[0-9A-F]{12}", digits):
-        raise UnusableNetwork(f"{(mac or '')[:40]!r} is not a MAC address")
-    if int(digits[:2], 16) & _MULTICAST or digits == "0" * 12:
-        raise UnusableNetwork(f"{mac!r} cannot be the MAC address of one NIC")
-    return digits
-
-
-def spelled_mac(digits: str) -> str:
-    """Return twelve hex digits as CloudStack writes a MAC address: lower case with colons."""
-    return ":".join(digits[i : i + 2] for i in range(0, len(digits), 2)).lower()
 
 
 def rate_limit(megabits: int | None) -> int | None:
@@ -192,9 +198,22 @@ def guards_of(nic: NicFields, *, system_vm: bool) -> PortGuards:
     """
     details = nic.details or {}
     spoofing = any(details.get(name, "").casefold() == "true" for name in _SPOOFING_DETAILS)
-    shared = nic.security_group_enabled or (nic.isolation_uri or "").lower().startswith("ec2:")
-    guarded = shared and not system_vm
+    guarded = is_shared(nic) and not system_vm
     return PortGuards(spoofing, guarded, guarded)
+
+
+def is_shared(nic: NicFields) -> bool:
+    """Whether strangers are on the network and security groups keep them apart."""
+    return nic.security_group_enabled or (nic.isolation_uri or "").lower().startswith("ec2:")
+
+
+def first_rules(nic: NicFields, mac: str) -> frozenset[PortRule]:
+    """Return what a guest's port has from the start: nothing new comes in, everything goes out.
+
+    As the KVM agent does, which sets the default rules when it starts a VM.
+    """
+    guest = GuestAddresses(mac, nic.ip, nic.ip6address, tuple(nic.nic_sec_ips or ()))
+    return rules_of_group(guest, (), (), RuleMarker(0))
 
 
 def _is_padding(nic: NicFields) -> bool:

@@ -29,7 +29,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from cloudstack_hyperv.network.nic_wish import normal_mac
+from cloudstack_hyperv.network.mac import normal_mac
 from cloudstack_hyperv.network.port_acls import (
     ANY,
     MARK,

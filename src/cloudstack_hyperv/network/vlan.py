@@ -11,8 +11,9 @@ and not every kind of network fills both:
     storage traffic             storage://60, or null      null                60, none
     link-local control          null                       null                none
 
-Anything else (`vxlan://`, `pvlan://`, `vs://`, ...) is refused: a NIC that is connected without
-the isolation it was meant to have is worse than a VM that does not start.
+`pvlan://` is read by the module `pvlan`.  Anything else (`vxlan://`, `vs://`, ...) is refused: a
+NIC that is connected without the isolation it was meant to have is worse than a VM that does not
+start.
 
 Source: CloudStack's `Networks.BroadcastDomainType`, `Networks.IsolationType` and the gurus that
 fill the fields (`GuestNetworkGuru`, `PodBasedNetworkGuru`, `StorageNetworkGuru`,
@@ -35,7 +36,7 @@ _PLAIN = frozenset({"ec2", "native", "linklocal"})
 
 _HINTS: Final = {
     "vxlan": "VXLAN needs Hyper-V network virtualisation, which this agent does not drive",
-    "pvlan": "private VLANs are not supported by this agent yet",
+    "pvlan": "a private VLAN cannot be changed to by its number",
 }
 
 

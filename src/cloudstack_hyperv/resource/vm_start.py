@@ -32,7 +32,13 @@ from cloudstack_hyperv.hypervisor.devices import read_devices
 from cloudstack_hyperv.hypervisor.errors import HypervisorError, WrongState
 from cloudstack_hyperv.hypervisor.machines import Machine
 from cloudstack_hyperv.hypervisor.ownership import Ownership, without_kept
-from cloudstack_hyperv.hypervisor.plan import Plan, StartDecision, decide_start, plan_start
+from cloudstack_hyperv.hypervisor.plan import (
+    Plan,
+    StartDecision,
+    decide_start,
+    plan_start,
+    without_unknown_rules,
+)
 from cloudstack_hyperv.hypervisor.release import Release
 from cloudstack_hyperv.hypervisor.reuse import plan_reuse, present_keys
 from cloudstack_hyperv.hypervisor.wish import AdapterWish, MachineWish
@@ -137,7 +143,7 @@ async def prepare(
         configuration_root=context.host.configuration_root,
         host_mhz=await _host_mhz(vm, context),
     )
-    return _limited_as_possible(wish, release), release
+    return _guarded_as_possible(_limited_as_possible(wish, release), release), release
 
 
 def _limited_as_possible(wish: MachineWish, release: Release) -> MachineWish:
@@ -146,6 +152,14 @@ def _limited_as_possible(wish: MachineWish, release: Release) -> MachineWish:
         return wish
     log.warning("disk limits not set: Hyper-V has them since Windows Server 2012 R2", vm=wish.name)
     return replace(wish, drives=tuple(replace(drive, iops_limit=None) for drive in wish.drives))
+
+
+def _guarded_as_possible(wish: MachineWish, release: Release) -> MachineWish:
+    """Leave ports without rules on a release whose rules have no ports; its guards are set."""
+    adapters = tuple(without_unknown_rules(adapter, release) for adapter in wish.adapters)
+    if adapters != wish.adapters:
+        log.warning("no port rules at start: Hyper-V has them since 2012 R2", vm=wish.name)
+    return replace(wish, adapters=adapters)
 
 
 async def _reuse(
