@@ -4,10 +4,15 @@ A disk attached to any VM, ours or not, or to a checkpoint, is never deleted, mo
 behind its back; a disk that others have as their parent never at all.  The host's own settings say
 what is attached (`hypervisor.attachments`), each file's own metadata what its parent is
 (`resource.disk_parents`).
+
+A disk on storage that hosts share (an SMB share, a cluster shared volume) may be attached to a VM
+of another host: those that this agent serves are asked too.  One that does not answer is passed
+over; what its VMs have open is then protected by the file's own lock only.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -16,15 +21,17 @@ import structlog
 
 from cloudstack_hyperv.cim.constants import EnabledState
 from cloudstack_hyperv.hypervisor.attachments import Attachment, list_attachments
-from cloudstack_hyperv.hypervisor.errors import WrongState, translated
+from cloudstack_hyperv.hypervisor.errors import HypervisorError, WrongState, translated
 from cloudstack_hyperv.hypervisor.machines import machine_path
 from cloudstack_hyperv.resource.context import HostContext
 from cloudstack_hyperv.resource.disk_parents import children_in_folder, stands_on
 from cloudstack_hyperv.storage.windows_paths import (
     BadWindowsPath,
+    folded,
     parent_folder,
     same_path,
     split_extension,
+    split_path,
 )
 from cloudstack_hyperv.wsman import errors as wsman
 
@@ -37,6 +44,8 @@ _CHECKPOINT_DISKS: Final = frozenset({".avhdx", ".avhd"})
 class DiskUser:
     """A VM or checkpoint that has a disk, directly or as an ancestor of what it has."""
 
+    context: HostContext
+    """The host that has the VM."""
     attachment: Attachment
     name: str
     """ElementName of the VM; the GUID for a checkpoint."""
@@ -57,16 +66,42 @@ async def users_of(
 ) -> tuple[DiskUser, ...]:
     """Return who has a disk: one round trip, and one more for each that has it.
 
-    `attachments` spares the first one, where they were read before.
+    `attachments` of this host spare the first one, where they were read before.  On shared storage
+    one more for each other host.
     """
     if attachments is None:
         attachments = await list_attachments(context.cim)
+    candidates = [(context, attachment) for attachment in attachments]
+    if is_shared(path):
+        candidates += await _attachments_of_others(context)
     found = [
-        attachment
-        for attachment in attachments
+        (host, attachment)
+        for host, attachment in candidates
         if await _is_or_stands_on(context, attachment.path, path)
     ]
-    return tuple([await _user(context, attachment) for attachment in found])
+    return tuple([await _user(host, attachment) for host, attachment in found])
+
+
+def is_shared(path: str) -> bool:
+    """Tell whether a file lies where several hosts reach it: on a share or a cluster's volume."""
+    split = split_path(path)
+    return split.root.startswith("\\\\") or (
+        bool(split.components) and folded(split.components[0]) == "CLUSTERSTORAGE"
+    )
+
+
+async def _attachments_of_others(context: HostContext) -> list[tuple[HostContext, Attachment]]:
+    others = [peer for peer in context.peers.values() if peer.cim is not context.cim]
+    answers = await asyncio.gather(*(_attachments_of(peer) for peer in others))
+    return [(peer, each) for peer, found in zip(others, answers, strict=True) for each in found]
+
+
+async def _attachments_of(peer: HostContext) -> tuple[Attachment, ...]:
+    try:
+        return await list_attachments(peer.cim)
+    except HypervisorError as error:
+        log.warning("a host cannot be asked who has a disk", peer=peer.host.name, reason=str(error))
+        return ()
 
 
 async def require_at_rest(context: HostContext, path: str, purpose: str) -> None:
@@ -135,5 +170,7 @@ async def _user(context: HostContext, attachment: Attachment) -> DiskUser:
         try:
             row = await context.cim.get(machine_path(guid))
         except wsman.NotFound:
-            return DiskUser(attachment, guid or "of unknown name", None)
-    return DiskUser(attachment, row.string("ElementName") or guid, row.uint("EnabledState"))
+            return DiskUser(context, attachment, guid or "of unknown name", None)
+    return DiskUser(
+        context, attachment, row.string("ElementName") or guid, row.uint("EnabledState")
+    )

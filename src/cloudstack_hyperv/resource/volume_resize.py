@@ -16,6 +16,8 @@ virtual hard disk resizing overview" and "ResizeVirtualHardDisk".
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import structlog
 
 from cloudstack_hyperv.cim.constants import EnabledState, VhdFormat, VhdType
@@ -66,12 +68,25 @@ async def resize_volume(command: ResizeVolumeCommand, context: HostContext) -> R
     path = await find_disk(folder, stem, None, context.files)
     if path is None:
         raise HostFileNotFound(f"no disk {stem}.vhdx or {stem}.vhd in {folder}")
+    return await _resize(command, path, context)
+
+
+async def _resize(
+    command: ResizeVolumeCommand, path: str, context: HostContext
+) -> ResizeVolumeAnswer:
     disk = await images.read_disk(context.cim, path)
     size = _checked_size(command.new_size, disk)
     if size == disk.virtual_size:
         return ResizeVolumeAnswer(result=True, new_size=size, details="it has that size already")
     purpose = f"resize {path} from {disk.virtual_size} to {size} bytes"
-    drive = await _require_resizable(context, path, disk, purpose)
+    attachments = await list_attachments(context.cim)
+    users = await users_of(context, path, attachments)
+    elsewhere = next((user.context for user in users if user.context is not context), None)
+    if elsewhere is not None and len(users) == 1:
+        # Only the host that runs the VM can do it.
+        return await _resize(command, path, elsewhere)
+    await require_no_children(context, path, purpose, attachments)
+    drive = await _require_resizable(context, users, path, disk, purpose)
     if size < disk.virtual_size:
         await _require_shrinkable(context, path, disk, size, command, online=drive is not None)
     elif disk.disk_type is VhdType.FIXED:
@@ -95,14 +110,11 @@ def _checked_size(wanted: int, disk: HostDisk) -> int:
 
 
 async def _require_resizable(
-    context: HostContext, path: str, disk: HostDisk, purpose: str
+    context: HostContext, users: Sequence[DiskUser], path: str, disk: HostDisk, purpose: str
 ) -> str | None:
     """Check who has the disk; return the running VM's drive that will show the new size."""
     if disk.parent and disk.disk_format is VhdFormat.VHD:
         raise WrongState(f"{purpose}: Hyper-V does not resize a differencing VHD")
-    attachments = await list_attachments(context.cim)
-    await require_no_children(context, path, purpose, attachments)
-    users = await users_of(context, path, attachments)
     if len(users) > 1:
         raise WrongState(f"{purpose}: {path} is attached to {users[0]} and {users[1]}")
     for user in users:

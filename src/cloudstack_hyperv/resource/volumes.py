@@ -175,7 +175,7 @@ async def _delete_disk(
     attachments = await list_attachments(context.cim)
     await require_no_children(context, path, purpose, attachments)
     for user in await users_of(context, path, attachments):
-        await _detach(context, user, path, purpose)
+        await _detach(user, path, purpose)
     return await _delete_file(context, path)
 
 
@@ -185,11 +185,11 @@ async def _delete_file(context: HostContext, path: str) -> Answer:
     return Answer(result=True, details=None if deleted else f"{path} was not there")
 
 
-async def _detach(context: HostContext, user: DiskUser, path: str, purpose: str) -> None:
+async def _detach(user: DiskUser, path: str, purpose: str) -> None:
     """Take the disk out of a VM of ours that is off; raises WrongState for any other user."""
     if not user.is_off:
         raise WrongState(f"{purpose}: {path} is attached to {user}")
-    machine = await machine_directory(context).find(user.name)
+    machine = await machine_directory(user.context).find(user.name)
     if (
         machine is None
         or machine.ownership is None
@@ -198,7 +198,7 @@ async def _detach(context: HostContext, user: DiskUser, path: str, purpose: str)
         raise WrongState(f"{purpose}: {path} is attached to {user}, which is not CloudStack's")
     if not same_path(user.attachment.path, path):
         raise WrongState(f"{purpose}: {user} has a checkpoint over {path}")
-    await drives.detach_disk(context.cim, machine, path, None)
+    await drives.detach_disk(user.context.cim, machine, path, None)
     log.info("detached a disk that is to be deleted", path=path, vm=user.name)
 
 
