@@ -1,8 +1,8 @@
 r"""Names of what a self-test makes, by which its things are told from everybody else's.
 
 Every thing is called `cshv-selftest-<id>` (the switch, the folder) or begins with that and a
-hyphen (machines), `<id>` being eight random hex digits of one run.  Nothing that is called
-otherwise is ever changed or removed: `is_scratch` is asked before every removal.
+hyphen (machines, checkpoints), `<id>` being eight random hex digits of one run.  Nothing that is
+called otherwise is ever changed or removed: `is_scratch` is asked before every removal.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class ScratchNames:
         return PREFIX + self.run
 
     def machine(self, purpose: str) -> str:
-        """Return the name of a machine: `cshv-selftest-0123abcd-gen1`."""
+        """Return the name of a machine or checkpoint: `cshv-selftest-0123abcd-gen1`."""
         return f"{self.name}-{purpose}"
 
     def mac(self, number: int) -> str:

@@ -28,6 +28,8 @@ from cloudstack_hyperv.wsman import CimClient, NotFound
 
 _SWITCH_SERVICE_CLASS = "Msvm_VirtualEthernetSwitchManagementService"
 SWITCH_SERVICE = ObjectPath.of(_SWITCH_SERVICE_CLASS, CreationClassName=_SWITCH_SERVICE_CLASS)
+COMMAND_PATIENCE = 10.0
+"""Seconds until a folder must be there that a command on the host makes."""
 _PROCESSES = ObjectPath.of("Win32_Process", namespace=NAMESPACE_CIMV2)
 
 
@@ -119,7 +121,7 @@ class Stage:
             )
         if result.return_value != 0:
             raise HypervisorError(f"{what}: Win32_Process.Create answered {result.return_value}")
-        pace = power.Pace.for_seconds(10)
+        pace = power.Pace.for_seconds(COMMAND_PATIENCE)
         while not await has_folder(self.client, self.folder):
             if not await pace.next():
                 raise HypervisorError(f"{what}: it is not there; see the account's rights")

@@ -15,6 +15,7 @@ from cloudstack_hyperv.hypervisor.machines import Machine
 from cloudstack_hyperv.storage.windows_paths import file_name, same_path
 
 _PATIENCE = 300.0
+_FIRST, _SECOND = "first", "second"
 _BRANCH = re.compile(r"root1_[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}\.avhdx", re.IGNORECASE)
 
 
@@ -23,7 +24,7 @@ async def play_take(stage: Stage, findings: Findings) -> None:
     client = stage.client
     machine = await stage.machine(scratch_machines.FIRST)
     first = await checkpoints.take(
-        client, machine, "first", Kind.MEMORY, stage.release, (), _PATIENCE
+        client, machine, stage.names.machine(_FIRST), Kind.MEMORY, stage.release, (), _PATIENCE
     )
     present = await checkpoints.list_checkpoints(client, machine.guid, machine.element_name)
     findings.expect("checkpoints", Source.DOCUMENTED, 1, len(present))
@@ -43,7 +44,7 @@ async def play_take(stage: Stage, findings: Findings) -> None:
         holds=same_path(files[0].rpartition("\\")[0], stage.folder),
     )
     second = await checkpoints.take(
-        client, machine, "second", Kind.DISK, stage.release, present, _PATIENCE
+        client, machine, stage.names.machine(_SECOND), Kind.DISK, stage.release, present, _PATIENCE
     )
     findings.expect("the second's parent", Source.DOCUMENTED, first.guid, second.parent)
     findings.expect(
@@ -59,7 +60,7 @@ async def play_apply(stage: Stage, findings: Findings) -> None:
     client = stage.client
     machine = await stage.machine(scratch_machines.FIRST)
     present = await checkpoints.list_checkpoints(client, machine.guid, machine.element_name)
-    first = checkpoints.named(present, "first")
+    first = checkpoints.named(present, stage.names.machine(_FIRST))
     if first is None:
         findings.expect("the first checkpoint", Source.DOCUMENTED, "there", "gone")
         return
