@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from tests.emulator_host.driver import CALLER
 from tests.emulator_host.round_trip import CIMV2, Bench, Trip, writes
 
 from cloudstack_hyperv.emulator.cim.provider import MethodReply, Value
 from cloudstack_hyperv.emulator.host.cluster_properties import write_numbers
+from cloudstack_hyperv.emulator.host.config import ShareLogin
 
 CLUSTER_NAMESPACE = "root/mscluster"
 CLUSTER, NODE = "MSCluster_Cluster", "MSCluster_Node"
@@ -14,6 +17,7 @@ GROUP, RESOURCE = "MSCluster_ResourceGroup", "MSCluster_Resource"
 VOLUME = r"C:\ClusterStorage\Volume1"
 LIVE = list(write_numbers({"Virtual Machine": 4, "Virtual Machine Configuration": 4}))
 FILE, FOLDER = "CIM_DataFile", "Win32_Directory"
+SMB, MAPPING = "root/microsoft/windows/smb", "MSFT_SmbGlobalMapping"
 PENDING = 4
 
 
@@ -121,6 +125,72 @@ async def terminate_process(bench: Bench) -> Trip:
     commands = Commands(bench)
     await commands.create()
     return Trip(commands.read, commands.terminate, commands.create)
+
+
+# Storage ----------------------------------------------------------------------------------
+
+
+@writes("MSFT_Volume", "SetFileSystemLabel")
+async def set_label(bench: Bench) -> Trip:
+    namespace = "root/microsoft/windows/storage"
+
+    async def first() -> dict[str, Value]:
+        return (await bench.host.rows("MSFT_Volume", namespace))[0].values
+
+    async def label(name: Value) -> None:
+        keys = {"ObjectId": str((await first())["ObjectId"])}
+        await bench.invoke(
+            namespace, "MSFT_Volume", keys, "SetFileSystemLabel", FileSystemLabel=name
+        )
+
+    async def read() -> Value:
+        (row, *_) = await bench.host.rows("Win32_Volume", CIMV2)
+        return row.values["Label"]
+
+    before = await read()
+    return Trip(read, lambda: label("Data"), lambda: label(before))
+
+
+class GlobalMapping:
+    """The fleet's share, which a global mapping may open."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        (share,) = bench.host.host.site.files.shares
+        self.keys = {"LocalPath": "", "RemotePath": f"\\\\{share.server}\\{share.name}"}
+        self.login = ShareLogin(next(iter(share.accounts)), "a password")
+        logins = (self.login,)
+        bench.host.host.site.files.add_share(dataclasses.replace(share, logins=logins))
+
+    async def read(self) -> int:
+        """Return how many mappings there are."""
+        return len(await self.bench.host.rows(MAPPING, SMB))
+
+    async def create(self) -> None:
+        """Log in."""
+        args: dict[str, Value] = {
+            "RemotePath": self.keys["RemotePath"],
+            "UserName": self.login.user,
+            "Password": self.login.password,
+        }
+        await self.bench.host.engine.invoke(SMB, MAPPING, {}, "Create", args, CALLER)
+
+    async def remove(self) -> None:
+        """Log out."""
+        await self.bench.invoke(SMB, MAPPING, self.keys, "Remove", Force=True)
+
+
+@writes(MAPPING, "Create")
+async def create_mapping(bench: Bench) -> Trip:
+    mapping = GlobalMapping(bench)
+    return Trip(mapping.read, mapping.create, mapping.remove)
+
+
+@writes(MAPPING, "Remove")
+async def remove_mapping(bench: Bench) -> Trip:
+    mapping = GlobalMapping(bench)
+    await mapping.create()
+    return Trip(mapping.read, mapping.remove, mapping.create)
 
 
 # Cluster -----------------------------------------------------------------------------------

@@ -88,6 +88,14 @@ class PhysicalDisk:
 
 
 @dataclass(frozen=True, slots=True)
+class ShareLogin:
+    r"""An account that a file server knows, `DOMAIN\user` as it is written."""
+
+    user: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Share:
     r"""An SMB share `\\server\name` as this host reaches it.
 
@@ -100,6 +108,8 @@ class Share:
     folder: Path
     accounts: frozenset[str] = frozenset({"Everyone"})
     capacity: int = 1024 * GIB
+    logins: tuple[ShareLogin, ...] = ()
+    """Passwords that the file server takes from who maps the share; see `smb_mappings`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ job of the image service holds open; deleting them is a sharing violation, as on
 Who may use a UNC path: VMMS opens it as the host's computer account, so the share's access list
 decides, whoever called; a process started by a caller has no credentials for a second hop unless
 the login was one that passes them on.  (Microsoft, "Configure Hyper-V over SMB"; the double-hop
-pages of PowerShell remoting.)
+pages of PowerShell remoting.)  A global mapping (module `smb_mappings`) opens a share for everyone
+on the host with credentials of its own.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ class HostFiles:
         self._shares = {(s.server.lower(), s.name.lower()): s for s in shares}
         self._held: dict[Path, dict[str, bool]] = {}
         self._host = ""
+        self._mapped: dict[tuple[str, str], str] = {}
         self.space = Space()
         for _, root in self._drives.values():
             root.mkdir(parents=True, exist_ok=True)
@@ -104,6 +106,25 @@ class HostFiles:
         """Take a share away, as when the file server dies."""
         self._shares.pop((server.lower(), name.lower()), None)
 
+    def find_share(self, windows: str) -> Share | None:
+        """Return the share that a UNC path is in, None if there is none."""
+        unc = _UNC_PATH.match(windows)
+        if unc is None:
+            return None
+        return self._shares.get((unc["server"].lower(), unc["share"].lower()))
+
+    def map_share(self, share: Share, letter: str = "") -> None:
+        """Let everyone on the host into a share, under a drive letter if one is given."""
+        self._mapped[share.server.lower(), share.name.lower()] = letter.upper()
+
+    def unmap_share(self, server: str, name: str) -> None:
+        """End that."""
+        self._mapped.pop((server.lower(), name.lower()), None)
+
+    def is_mapped(self, share: Share) -> bool:
+        """Whether everyone on the host may use a share's mapping."""
+        return (share.server.lower(), share.name.lower()) in self._mapped
+
     def add_share(self, share: Share) -> None:
         """Make a share reachable."""
         self._shares[share.server.lower(), share.name.lower()] = share
@@ -122,6 +143,10 @@ class HostFiles:
         if drive is not None:
             known = self._drives.get(drive["letter"].upper())
             if known is None:
+                for key, letter in self._mapped.items():
+                    if letter == drive["letter"].upper() and key in self._shares:
+                        remote = self._shares[key]
+                        return self.locate(f"\\\\{remote.server}\\{remote.name}{drive['rest']}")
                 raise FileNotFoundError(f"no drive {drive['letter']}:")
             parts = _parts(drive["rest"])
             letter = drive["letter"].upper()
@@ -159,7 +184,8 @@ class HostFiles:
             ) from problem
         except PermissionError as problem:
             raise _denied(verb, windows) from problem
-        if place.share is not None and not may_enter(place.share, account):
+        share = place.share
+        if share is not None and not self.is_mapped(share) and not may_enter(share, account):
             raise _denied(verb, windows)
         return place
 

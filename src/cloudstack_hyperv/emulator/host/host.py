@@ -63,6 +63,8 @@ from cloudstack_hyperv.emulator.host.scripts import GuestScripts
 from cloudstack_hyperv.emulator.host.services import Services
 from cloudstack_hyperv.emulator.host.serving import ClassTable
 from cloudstack_hyperv.emulator.host.site import Dice, Site
+from cloudstack_hyperv.emulator.host.smb_mappings import SmbMappings
+from cloudstack_hyperv.emulator.host.storage_rows import StorageRows
 from cloudstack_hyperv.emulator.host.summary import Summary
 from cloudstack_hyperv.emulator.host.switch_rows import SwitchRows
 from cloudstack_hyperv.emulator.host.switch_service import SwitchService
@@ -314,6 +316,9 @@ class EmulatedHost:
         )
         self.pools.register(self.table)
         self.metrics.register(self.table)
-        HostDiskRows(self.site).register(self.table)
+        host_disks = HostDiskRows(self.site)
+        host_disks.register(self.table)
+        StorageRows(self.site, self.inventory, self.images.mounted, host_disks).register(self.table)
+        SmbMappings(self.site).register(self.table)
         Processes(self.site, self.machines).register(self.table)
         FileClasses(self.site).register(self.table)

@@ -198,8 +198,11 @@ class Processes:
 
     def _path(self, windows: str, caller: Caller) -> Path:
         place = self._site.files.locate(windows)
-        if place.share is not None and not (
-            caller.can_delegate and may_enter(place.share, caller.user)
+        share = place.share
+        if (
+            share is not None
+            and not self._site.files.is_mapped(share)
+            and not (caller.can_delegate and may_enter(share, caller.user))
         ):
             raise PermissionError(f"{windows}: no credentials for a second hop")
         return place.local
