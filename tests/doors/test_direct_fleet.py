@@ -218,22 +218,24 @@ async def test_a_connection_serves_so_many_requests_and_takes_so_much_ahead(
         await door.stop(drain=0)
 
 
+@pytest.mark.parametrize("known", ["127.0.0.1", "198.51.100.7"])
 async def test_startup_answers_for_the_right_host_at_the_agents_address(
-    tmp_path: Path, emulated_host: Emulation
+    tmp_path: Path, emulated_host: Emulation, known: str
 ) -> None:
     posted = {
-        "dataCenter": "1", "pod": "1", "cluster": "1", "guid": "g", "name": "127.0.0.1",
-        "privateIpAddress": "127.0.0.1", "storageIpAddress": "127.0.0.1",
+        "dataCenter": "1", "pod": "1", "cluster": "1", "guid": "g", "name": known,
+        "privateIpAddress": known, "storageIpAddress": known,
         "hypervisorType": "Hyperv", "type": "Routing",
     }  # fmt: skip
     body = json.dumps([{f"{API}StartupRoutingCommand": posted}]).encode()
+    names = {"gateway_address": known} if known != "127.0.0.1" else {}
     async with (
-        agent_context(emulated_host, listen="127.0.0.1") as context,
+        agent_context(emulated_host, listen="127.0.0.1", **names) as context,
         open_door([Resource(context)], tmp_path) as (_, urls),
     ):
         routing = await post(urls["hv1"], f"{API}StartupCommand", body)
-        assert routing["privateIpAddress"] == "127.0.0.1"
-        assert routing["name"] == "127.0.0.1"
+        assert routing["privateIpAddress"] == known
+        assert routing["name"] == known
         assert routing["storageIpAddress"] == HOST_ADDRESS
         assert routing["privateNetmask"] == "255.255.255.0"
         assert routing["privateMacAddress"]

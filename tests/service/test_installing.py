@@ -46,13 +46,16 @@ def test_the_unit_is_hardened(tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("logrotate") is None, reason="no logrotate")
 def test_logrotate_takes_the_rules(tmp_path: Path) -> None:
     rules = tmp_path / "rules"
-    rules.write_text(dict(units.service_files().files)[units.LOGROTATE])
+    text = dict(units.service_files().files)[units.LOGROTATE]
+    # The service's user need not exist on a machine that only builds.
+    rules.write_text(text.replace("su cloudstack-hyperv cloudstack-hyperv", "su root root"))
     rules.chmod(0o644)
     ended = subprocess.run(
         ["logrotate", "--debug", "--state", str(tmp_path / "state"), str(rules)],
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
-    assert "error" not in ended.stderr.replace("unknown user", "").lower(), ended.stderr
+    assert ended.returncode == 0
+    assert "error" not in ended.stderr.lower(), ended.stderr
 
 
 def test_packaging_has_the_files_that_install_writes() -> None:

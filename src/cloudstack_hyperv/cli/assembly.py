@@ -51,8 +51,9 @@ def addresses_of(context: HostContext) -> tuple[str, ...]:
 
     The management server knows a host by the agent's address where that stands in for it.
     """
-    listen = context.host.listen
-    return (context.private_address,) if listen is None else (context.private_address, listen)
+    host = context.host
+    found = (context.private_address, host.listen, host.gateway_address)
+    return tuple(address for address in found if address is not None)
 
 
 def wsman_client(host: HostSettings) -> WsmanClient:

@@ -136,6 +136,8 @@ def _check_hosts(settings: Settings, source: str) -> None:
             _address(host.listen, f"{where}: listen")
         if host.private_address is not None:
             _address(host.private_address, f"{where}: private_address")
+        if host.gateway_address is not None:
+            _address(host.gateway_address, f"{where}: gateway_address")
     for store in settings.storage.stores:
         if urlsplit(store.url).query:
             raise ConfigurationError(

@@ -160,6 +160,8 @@ class HostSettings(Table, frozen=True):
     """Address of ours at which the direct door answers for this host."""
     listen_port: Port | None = None
     """Port of ours instead of direct.port, where a redirect leads from the address's 8250 to it."""
+    gateway_address: str | None = None
+    """Address by which CloudStack knows the host, where that is neither `listen` nor its own."""
     mounts: tuple[MountSettings, ...] = ()
     smb: SmbSettings | None = None
     """Used for what no mount leads to."""

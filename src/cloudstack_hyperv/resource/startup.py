@@ -124,8 +124,8 @@ def _interface(address: str, context: HostContext, inventory: HostInventory) -> 
     try:
         return interface_with(inventory.nics, address)
     except HypervisorError:
-        own = context.private_address
-        if context.host.listen != address or own == address:
+        own, host = context.private_address, context.host
+        if address not in (host.listen, host.gateway_address) or own == address:
             raise
         return interface_with(inventory.nics, own)
 
