@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from tests.emulator_host.driver import V2, VSMS, Driver, system_path
 from cloudstack_hyperv.cim import ObjectPath
 from cloudstack_hyperv.emulator.cim.provider import Row
 from cloudstack_hyperv.emulator.host import GuestScript, HostConfig, JobMode
+from cloudstack_hyperv.emulator.host.disk_chains import ChainWork, Collapse
 
 SERVICE = "Msvm_VirtualSystemSnapshotService"
 VSSD = "Msvm_VirtualSystemSettingData"
@@ -134,6 +136,29 @@ async def test_deleting_merges_in_the_background(driver: Driver, machine: str) -
     assert read(driver, DISK) == b"two"
     assert names(driver) == [".vhdx"]
     assert await driver.rows("Msvm_SnapshotOfVirtualSystem") == []
+
+
+async def test_two_deleted_at_once_merge_one_after_the_other(
+    driver: Driver, machine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collapse = ChainWork.collapse
+
+    def slow(self: ChainWork, wanted: Collapse) -> dict[str, str]:
+        time.sleep(0.2)  # the second deletion comes while the first one's disks are merged
+        return collapse(self, wanted)
+
+    monkeypatch.setattr(ChainWork, "collapse", slow)
+    put(driver, DISK, b"one")
+    first = await create(driver, machine)
+    put(driver, disk_of(driver, machine), b"two")
+    second = await create(driver, machine)
+    put(driver, disk_of(driver, machine), b"end")
+    for made in (first, second):
+        assert await code(driver, "DestroySnapshot", AffectedSnapshot=made) == 0
+    await merge(driver, machine)
+    assert disk_of(driver, machine) == DISK
+    assert read(driver, DISK) == b"end"
+    assert names(driver) == [".vhdx"]
 
 
 async def test_a_tree_of_checkpoints(driver: Driver, machine: str) -> None:

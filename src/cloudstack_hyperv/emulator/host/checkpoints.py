@@ -79,6 +79,8 @@ class Checkpoints:
         self._machines = machines
         self._power = power
         self._chains = chains
+        self._merge_again: set[str] = set()
+        """Machines that lost another checkpoint while their disks were being merged."""
 
     @property
     def methods(self) -> dict[str, Callable[[MethodCall], Reply]]:
@@ -322,7 +324,11 @@ class Checkpoints:
         return Collapse(tuple(disk_paths(machine.settings)), frozenset(machine.frozen_files))
 
     def _merge_later(self, machine: Machine) -> None:
-        """Merge in the background, for at least `Timings.merge`."""
+        """Merge in the background, for at least `Timings.merge`; one merge a machine at a time."""
+        if machine.merging:
+            # What is to be merged next depends on what the running merge leaves behind.
+            self._merge_again.add(machine.machine_id)
+            return
         collapse = self.collapse_of(machine)
         machine.merging += 1
         running = self._site.conductor.in_thread(lambda: self._chains.collapse(collapse))
@@ -332,8 +338,12 @@ class Checkpoints:
                 self._site.timeline.after(_RETRY_SECONDS, finish)
                 return
             machine.merging -= 1
+            again = machine.machine_id in self._merge_again
+            self._merge_again.discard(machine.machine_id)
             if not machine.destroyed:
                 self.take_moves(machine, running.result())
+                if again:
+                    self._merge_later(machine)
                 self._settled(machine)
 
         def time_is_up() -> None:
