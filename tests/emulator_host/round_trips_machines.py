@@ -285,6 +285,57 @@ exchange_scene("ModifyKvpItems", "ModifyKvpItems", already=True)
 exchange_scene("RemoveKvpItems", "AddKvpItems", already=True)
 
 
+@writes(VSMS, "SetGuestNetworkAdapterConfiguration")
+async def set_guest_network(bench: Bench) -> Trip:
+    guid = await bench.host.build()
+    network = "Msvm_GuestNetworkAdapterConfiguration"
+    (row,) = await bench.host.rows(network)
+    key = str(row.values["InstanceID"])
+
+    async def change(**values: Value) -> None:
+        await bench.host.done(
+            VSMS,
+            "SetGuestNetworkAdapterConfiguration",
+            ComputerSystem=system_path(guid),
+            NetworkConfiguration=[Row(network, {"InstanceID": key, **values})],
+        )
+
+    return Trip(
+        lambda: bench.value(network, key, "IPAddresses"),
+        lambda: change(DHCPEnabled=False, IPAddresses=["192.0.2.7"], Subnets=["255.255.255.0"]),
+        lambda: change(DHCPEnabled=True),
+    )
+
+
+@writes("Msvm_GuestFileService", "CopyFilesToGuest")
+async def copy_to_guest(bench: Bench) -> Trip:
+    """The host cannot take a file out of a guest: the guest's first content is copied again."""
+    guid = await bench.running()
+    (face,) = await bench.host.rows(FACE)
+    enable = Row(FACE, {"InstanceID": face.values["InstanceID"], "EnabledState": 2})
+    await bench.host.done(VSMS, "ModifyGuestServiceSettings", GuestServiceSettings=[enable])
+    (service,) = await bench.host.rows("Msvm_GuestFileService")
+    keys = dict(bench.host.engine.path_of(V2, service).keys)
+
+    async def copy(content: bytes) -> None:
+        bench.host.file("C:\\seed").write_bytes(content)
+        wish = Row(
+            "Msvm_CopyFileToGuestSettingData",
+            {"SourcePath": "C:\\seed", "DestinationPath": "/root/f", "OverwriteExisting": True},
+        )
+        await bench.host.done(
+            "Msvm_GuestFileService", "CopyFilesToGuest", keys, CopyFileToGuestSettings=[wish]
+        )
+
+    async def read() -> bytes:
+        machine = bench.host.host.machines.get(guid)
+        assert machine is not None
+        return machine.guest_files["/root/f"]
+
+    await copy(b"old")
+    return Trip(read, lambda: copy(b"new"), lambda: copy(b"old"))
+
+
 # Checkpoints -------------------------------------------------------------------------------
 
 

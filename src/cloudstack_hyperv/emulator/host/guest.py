@@ -43,6 +43,17 @@ class DiskTraffic:
     flushes: int
 
 
+@dataclass(frozen=True, slots=True)
+class GuestNetwork:
+    """How an adapter is set up inside the guest when it has no DHCP."""
+
+    addresses: tuple[str, ...]
+    subnets: tuple[str, ...]
+    """In step with `addresses`."""
+    gateways: tuple[str, ...]
+    dns_servers: tuple[str, ...]
+
+
 @dataclass(slots=True)
 class Guest:
     """A guest system that is (or was) running in one machine."""

@@ -35,6 +35,7 @@ from cloudstack_hyperv.emulator.host.export import Export
 from cloudstack_hyperv.emulator.host.fabric import Fabric
 from cloudstack_hyperv.emulator.host.file_classes import FileClasses
 from cloudstack_hyperv.emulator.host.files import HostFiles
+from cloudstack_hyperv.emulator.host.guest_services import GuestServices
 from cloudstack_hyperv.emulator.host.host_associations import HostAssociations
 from cloudstack_hyperv.emulator.host.host_classes import HostClasses, merged
 from cloudstack_hyperv.emulator.host.host_disks import HostDiskRows
@@ -267,6 +268,8 @@ class EmulatedHost:
             self.pools,
         ).register(self.table)
         service_settings = self.services.methods()
+        guest_services = GuestServices(self.site, self.machines, self.disks, systems)
+        guest_services.register(self.table)
         HostClasses(
             self.services, network, self.inventory, self.adapters, self.performance
         ).register(
@@ -279,6 +282,7 @@ class EmulatedHost:
                     self.importing.methods,
                     self.port_features.methods,
                     self.exchange.methods,
+                    guest_services.methods,
                     self.console.service_methods,
                     {"GetSummaryInformation": summary.get},
                     Diagnostics(self.machines).methods,

@@ -16,7 +16,7 @@ from cloudstack_hyperv.cim.constants import EnabledState
 from cloudstack_hyperv.emulator.host import catalogue
 from cloudstack_hyperv.emulator.host.config import GuestScript
 from cloudstack_hyperv.emulator.host.configuration import Configuration
-from cloudstack_hyperv.emulator.host.guest import HEARTBEAT_NO_CONTACT, Guest
+from cloudstack_hyperv.emulator.host.guest import HEARTBEAT_NO_CONTACT, Guest, GuestNetwork
 from cloudstack_hyperv.emulator.host.site import number, text
 
 
@@ -124,6 +124,10 @@ class Machine:
     host_items: dict[str, str] = field(default_factory=dict)
     trustees: set[str] = field(default_factory=set)
     """Accounts that may open its console."""
+    guest_networks: dict[str, GuestNetwork] = field(default_factory=dict)
+    """Adapters that its guest was told to set up without DHCP, by InstanceID of the adapter."""
+    guest_files: dict[str, bytes] = field(default_factory=dict)
+    """Files that its guest got from the host, by their path in the guest."""
     measured_since: datetime | None = None
     """When collection of its metrics was switched on."""
     booted_from: datetime | None = None
@@ -236,6 +240,8 @@ class Machine:
             if any(
                 c.values.get("HostResource") and c.values.get("EnabledState") == 2 for c in cables
             ):
+                nic_id = str(nic.values["InstanceID"])
+                static = self.guest_networks.get(nic_id)
                 mac = text(nic.values, "Address")
-                found[str(nic.values["InstanceID"])] = self.guest.address(mac, index)
+                found[nic_id] = static.addresses[0] if static else self.guest.address(mac, index)
         return found

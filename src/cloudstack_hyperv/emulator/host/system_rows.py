@@ -328,7 +328,17 @@ class SystemRows:
                     "ProtocolIFType": 4096 if nic_id in known else 0,
                     "DHCPEnabled": True,
                 }
-                if nic_id in known and machine.guest is not None:
+                static = machine.guest_networks.get(nic_id)
+                if nic_id in known and static is not None:
+                    values.update(
+                        DHCPEnabled=False,
+                        IPAddresses=list(static.addresses),
+                        IPAddressOrigins=[2] * len(static.addresses),
+                        Subnets=list(static.subnets),
+                        DefaultGateways=list(static.gateways),
+                        DNSServers=list(static.dns_servers),
+                    )
+                elif nic_id in known and machine.guest is not None:
                     values.update(
                         IPAddresses=[known[nic_id]],
                         Subnets=[machine.guest.netmask],
