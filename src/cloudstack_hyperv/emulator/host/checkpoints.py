@@ -338,13 +338,14 @@ class Checkpoints:
                 self._site.timeline.after(_RETRY_SECONDS, finish)
                 return
             machine.merging -= 1
-            again = machine.machine_id in self._merge_again
-            self._merge_again.discard(machine.machine_id)
-            if not machine.destroyed:
-                self.take_moves(machine, running.result())
-                if again:
-                    self._merge_later(machine)
-                self._settled(machine)
+            if machine.destroyed:
+                self._merge_again.discard(machine.machine_id)
+                return
+            self.take_moves(machine, running.result())
+            if machine.machine_id in self._merge_again:
+                self._merge_again.remove(machine.machine_id)
+                self._merge_later(machine)
+            self._settled(machine)
 
         def time_is_up() -> None:
             self._site.timeline.when_done(running, finish)
@@ -361,7 +362,7 @@ class Checkpoints:
                         values = {**medium.values, "HostResource": [there]}
                         settings.put(Row(medium.class_name, values))
         machine.frozen_files -= set(moves)
-        if not machine.checkpoints:
+        if not machine.checkpoints and machine.machine_id not in self._merge_again:
             machine.frozen_files.clear()
 
     def _run(
