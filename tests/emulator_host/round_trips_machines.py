@@ -433,6 +433,38 @@ async def clear_snapshot(bench: Bench) -> Trip:
     return Trip(saved, flip, restore)
 
 
+REFERENCES = "Msvm_VirtualSystemReferencePointService"
+POINT = "Msvm_VirtualSystemReferencePoint"
+
+
+def point_scene(method: str) -> None:
+    """A reference point comes and goes."""
+
+    async def scene(bench: Bench) -> Trip:
+        system = system_path(await bench.host.define("web"))
+
+        async def create() -> None:
+            await bench.host.done(
+                REFERENCES, "CreateReferencePoint", AffectedSystem=system, ReferencePointType=1
+            )
+
+        async def destroy() -> None:
+            (row,) = await bench.host.rows(POINT)
+            path = ObjectPath.of(POINT, InstanceID=str(row.values["InstanceID"]))
+            await bench.host.done(REFERENCES, "DestroyReferencePoint", AffectedReferencePoint=path)
+
+        if method.startswith("Create"):
+            return Trip(lambda: bench.count(POINT), create, destroy)
+        await create()
+        return Trip(lambda: bench.count(POINT), destroy, create)
+
+    writes(REFERENCES, method)(scene)
+
+
+point_scene("CreateReferencePoint")
+point_scene("DestroyReferencePoint")
+
+
 # Console access and security ---------------------------------------------------------------
 
 

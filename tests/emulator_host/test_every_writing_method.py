@@ -36,6 +36,7 @@ READING = {
     "GetSizeOfSystemFiles",
     "GetSummaryInformation",
     "GetSystemCompatibilityInfo",
+    "GetVirtualDiskChanges",
     "GetVirtualHardDiskSettingData",
     "GetVirtualHardDiskState",
     "GetVirtualSystemThumbnailImage",

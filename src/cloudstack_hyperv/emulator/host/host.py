@@ -20,6 +20,7 @@ from cloudstack_hyperv.emulator.cim.provider import Provider
 from cloudstack_hyperv.emulator.host.access import Access
 from cloudstack_hyperv.emulator.host.adapters import Adapters
 from cloudstack_hyperv.emulator.host.associations import Associations
+from cloudstack_hyperv.emulator.host.change_tracking import ChangeTracking
 from cloudstack_hyperv.emulator.host.checkpoints import Checkpoints
 from cloudstack_hyperv.emulator.host.clock import Clock, SystemClock, Timeline
 from cloudstack_hyperv.emulator.host.config import GuestScript, HostConfig
@@ -58,6 +59,7 @@ from cloudstack_hyperv.emulator.host.planned import PlannedSystems
 from cloudstack_hyperv.emulator.host.power import Power
 from cloudstack_hyperv.emulator.host.processes import Processes
 from cloudstack_hyperv.emulator.host.profiles import PROFILES
+from cloudstack_hyperv.emulator.host.reference_points import ReferencePoints
 from cloudstack_hyperv.emulator.host.release_schema import release_schema
 from cloudstack_hyperv.emulator.host.resource_pools import ResourcePools
 from cloudstack_hyperv.emulator.host.scripts import GuestScripts
@@ -270,6 +272,10 @@ class EmulatedHost:
         service_settings = self.services.methods()
         guest_services = GuestServices(self.site, self.machines, self.disks, systems)
         guest_services.register(self.table)
+        tracking = ChangeTracking(self.disks)
+        reference_points = ReferencePoints(self.site, self.machines, tracking)
+        if self.site.profile.is_2016_or_newer:
+            reference_points.register(self.table)
         HostClasses(
             self.services, network, self.inventory, self.adapters, self.performance
         ).register(
@@ -288,7 +294,10 @@ class EmulatedHost:
                     Diagnostics(self.machines).methods,
                     service_settings["Msvm_VirtualSystemManagementService"],
                 ),
-                "Msvm_ImageManagementService": merged(self.images.methods),
+                "Msvm_ImageManagementService": merged(
+                    self.images.methods, {"GetVirtualDiskChanges": tracking.changes}
+                ),
+                "Msvm_VirtualSystemReferencePointService": merged(reference_points.methods),
                 "Msvm_VirtualSystemSnapshotService": merged(self.checkpoints.methods),
                 "Msvm_VirtualEthernetSwitchManagementService": merged(self.switch_service.methods),
                 "Msvm_TerminalService": merged(self.access.terminal_methods),

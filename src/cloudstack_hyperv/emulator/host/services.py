@@ -38,6 +38,10 @@ SERVICES: dict[str, tuple[str, str]] = {
         "rpcs",
         "Hyper-V Resource Pool Configuration Service",
     ),
+    "Msvm_VirtualSystemReferencePointService": (
+        "vsrefpointsvc",
+        "Hyper-V Virtual System Reference Point Service",
+    ),
     "Msvm_SecurityService": ("SecurityService", "Hyper-V Security Service"),
     "Msvm_CollectionManagementService": (
         "CollectionManagementService",
