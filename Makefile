@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check lint types layers clean bench-commands bench-doors bench-switch bench-emulator bench-storage
+.PHONY: help demo test test-slow check lint types layers clean bench-commands bench-doors bench-extension bench-switch bench-emulator bench-storage
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ layers: $(STAMP) ## import-linter: dependencies point one way
 
 bench-commands: $(STAMP) ## Round trips and milliseconds a command, start-up time, memory
 	@$(BIN)/python benchmarks/commands.py
+
+bench-extension: $(STAMP) ## Milliseconds of an extension's status, end to end
+	@$(BIN)/python benchmarks/extension.py
 
 bench-doors: $(STAMP) ## Requests a second, latency, start-up time and memory of the doors
 	@$(BIN)/python benchmarks/doors.py

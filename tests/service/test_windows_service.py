@@ -3,13 +3,15 @@
 The stand-in has the few names of pywin32 that the service uses; what runs behind them is real.
 """
 
+import logging
 import threading
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from cloudstack_hyperv.cli.service import windows_main
 from cloudstack_hyperv.service.installing import ServiceError
@@ -107,6 +109,18 @@ def test_without_pywin32_it_says_so() -> None:
         service_class(waiting)
 
 
+@pytest.fixture
+def logs_put_back() -> Iterator[None]:
+    """The agent sets up the logs of its process, which here is the tests'."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+@pytest.mark.usefixtures("logs_put_back")
 def test_the_real_agent_runs_and_stops_without_signals(tmp_path: Path) -> None:
     config = tmp_path / "agent.toml"
     config.write_text(

@@ -120,11 +120,11 @@ def read_host(details: Mapping[str, str]) -> HostDetails:
     url = details.get("url", "").strip()
     if not url:
         raise BadPayload("the host has no url: give its address as the host's detail url")
-    parts = urlsplit(url if "://" in url else f"https://{url}")
     try:
+        parts = urlsplit(url if "://" in url else f"https://{url}")
         port = parts.port
     except ValueError:
-        raise BadPayload(f"the host's url {url[:100]!r} has no such port") from None
+        raise BadPayload("the host's url has an address or a port that is none") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise BadPayload(
             f"the host's url {url[:100]!r} is not an address or http(s)://address:port"
