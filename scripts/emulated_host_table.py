@@ -56,6 +56,14 @@ CLIENT_CODE = {
     "Msvm_ConcreteJob": "libvirt, os-win",
 }
 GUESSES = {
+    "MSFT_Disk": "form of its ObjectId",
+    "MSFT_Partition": "form of its ObjectId",
+    "MSFT_SmbGlobalMapping": "code of a second mapping of a share",
+    "MSFT_Volume": "form of its ObjectId",
+    "Msvm_GuestFileService": "its Name, and the texts of its failures",
+    "Msvm_NumaNode": "form of its NodeID",
+    "Msvm_VirtualSystemReferencePoint": "form of InstanceID and tracking ids, least VM version",
+    "Msvm_VirtualSystemReferencePointService": "its Name",
     "Msvm_BootSourceSettingData": "form of its InstanceID",
 }
 
