@@ -55,7 +55,17 @@ def test_urls(url: str, address: str, https: bool, port: int | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "ftp://h", "https://", "https://u:secret@h", "h:99999", "h:x", "http://[::1"]
+    "url",
+    [
+        "",
+        "ftp://h",
+        "https://",
+        "https://u:secret@h",
+        "ftp://u:secret@h",
+        "h:99999",
+        "h:x",
+        "http://[::1",
+    ],
 )
 def test_urls_that_are_none(url: str) -> None:
     with pytest.raises(BadPayload) as refused:

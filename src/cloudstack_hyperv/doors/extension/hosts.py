@@ -39,7 +39,7 @@ MakeResource = Callable[[Settings, HostSettings], Resource]
 """Assembles a resource; raises ConfigurationError."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Guest:
     """A host that only payloads know."""
 
@@ -64,6 +64,7 @@ class ExtensionHosts:
         self._make = make
         self._any_host = any_host
         self._guests: OrderedDict[tuple[str, str, int | None], _Guest] = OrderedDict()
+        self._replaced: list[_Guest] = []
 
     @property
     def configured(self) -> tuple[Resource, ...]:
@@ -101,12 +102,17 @@ class ExtensionHosts:
 
     async def close(self) -> None:
         """Close the connections to hosts that only payloads know."""
-        while self._guests:
-            _, guest = self._guests.popitem()
+        guests = [*self._guests.values(), *self._replaced]
+        self._guests.clear()
+        self._replaced.clear()
+        for guest in guests:
             await guest.resource.context.cim.close()
 
     async def trim(self) -> None:
-        """Close the connections to hosts that were not used for long, if there are many."""
+        """Close connections with logins that changed, and those not used for long if many."""
+        for guest in [guest for guest in self._replaced if not guest.in_use]:
+            self._replaced.remove(guest)
+            await guest.resource.context.cim.close()
         for key in [key for key, guest in self._guests.items() if not guest.in_use]:
             if len(self._guests) <= MOST_HOSTS:
                 return
@@ -124,6 +130,7 @@ class ExtensionHosts:
             except ConfigurationError as error:
                 raise CommandRefused(str(error)) from None
             if before is not None:
+                self._replaced.append(before)
                 guest.resource.ordering = before.resource.ordering
                 log.info("another login from now on", host=details.address)
             self._guests[key] = guest

@@ -125,12 +125,12 @@ def read_host(details: Mapping[str, str]) -> HostDetails:
         port = parts.port
     except ValueError:
         raise BadPayload("the host's url has an address or a port that is none") from None
+    if "@" in url:
+        raise BadPayload("the host's url must not carry a login; use username and password")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise BadPayload(
             f"the host's url {url[:100]!r} is not an address or http(s)://address:port"
         )
-    if parts.username or parts.password:
-        raise BadPayload("the host's url must not carry a login; use username and password")
     password = details.get("password")
     prefix = "network_switch"
     switches = {
