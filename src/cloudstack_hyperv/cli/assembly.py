@@ -19,7 +19,7 @@ from cloudstack_hyperv.resource.context import HostContext
 from cloudstack_hyperv.resource.resource import Resource
 from cloudstack_hyperv.storage.composite_files import CompositeFiles
 from cloudstack_hyperv.storage.folder_files import FolderFiles
-from cloudstack_hyperv.wsman import AuthScheme, Credentials, Endpoint, WsmanClient
+from cloudstack_hyperv.wsman import AuthScheme, Credentials, Endpoint, Trace, WsmanClient
 
 
 @dataclass(slots=True)
@@ -56,8 +56,11 @@ def addresses_of(context: HostContext) -> tuple[str, ...]:
     return tuple(address for address in found if address is not None)
 
 
-def wsman_client(host: HostSettings) -> WsmanClient:
-    """Return an unconnected client for a host; raises ConfigurationError for a missing secret."""
+def wsman_client(host: HostSettings, trace: Trace | None = None) -> WsmanClient:
+    """Return an unconnected client for a host; raises ConfigurationError for a missing secret.
+
+    `trace` receives every exchange, without secrets.
+    """
     winrm = host.winrm
     endpoint = Endpoint(
         host=winrm.address,
@@ -73,6 +76,7 @@ def wsman_client(host: HostSettings) -> WsmanClient:
             credentials_of(host),
             default_timeout=winrm.timeout,
             max_connections=winrm.connections,
+            trace=trace,
         )
     except (ValueError, OSError) as error:
         raise ConfigurationError(f"host {host.name}: winrm: {error}") from error

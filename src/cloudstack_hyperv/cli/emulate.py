@@ -64,6 +64,8 @@ class EmulateOptions:
     keep_running: bool = False
     guests: Guests = Guests.SCRIPTED
     log_level: str = "info"
+    domain: str = ""
+    """DNS name of the domain that the host is a member of; "" for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +229,7 @@ def host_config(options: EmulateOptions) -> HostConfig:
         folder=options.folder.resolve(),
         name=options.name,
         release=options.release,
+        domain=options.domain,
         nics=(PhysicalNic(address=options.host_address),),
         shares=tuple(_share(text) for text in options.shares),
     )

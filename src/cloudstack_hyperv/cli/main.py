@@ -222,6 +222,48 @@ def service(
 
 
 @app.command()
+def selftest(
+    host: Annotated[str, typer.Argument(help="Name of a configured host.")],
+    config: Configuration = DEFAULT_CONFIGURATION,
+    *,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do it; without this only the plan is printed.")
+    ] = False,
+    record: Annotated[
+        Path | None,
+        typer.Option(help="Keep every WS-Man exchange in this new file, names replaced."),
+    ] = None,
+    clean: Annotated[
+        bool, typer.Option("--clean", help="Only remove what interrupted self-tests left.")
+    ] = False,
+    folder: Annotated[
+        str | None,
+        typer.Option(help="Windows folder to work in; Hyper-V's default for disks if absent."),
+    ] = None,
+) -> None:
+    """Play the product's operations on a host, in a folder and on a switch that it removes."""
+    from cloudstack_hyperv.cli.selftest import SelftestOptions, selftest_host
+
+    options = SelftestOptions(config, host, yes, record, clean, folder)
+    raise typer.Exit(asyncio.run(selftest_host(options)))
+
+
+@app.command()
+def compare(
+    file: Annotated[Path, typer.Argument(help="What selftest --record wrote.")],
+    *,
+    release: Annotated[
+        str | None, typer.Option("--profile", help="As for emulate; the recording's if absent.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Play a recording's requests to an emulated host; print where its answers differ."""
+    from cloudstack_hyperv.cli.compare import compare_file
+
+    raise typer.Exit(asyncio.run(compare_file(file, release, as_json=as_json)))
+
+
+@app.command()
 def demo(
     folder: Annotated[
         Path | None, typer.Option(help="Keep the demo's files here; a temporary folder if absent.")

@@ -88,6 +88,8 @@ class Disguise:
         for found in _PROFILE.finditer(envelope):
             if found[1].casefold() not in _ORDINARY_PROFILES:
                 self._note(Role.USER, found[1])
+        for found in policy.CARD_IN_PATH.finditer(envelope):
+            self._note(Role.GUID, found[1])
         for guid in policy.GUID.findall(envelope):
             if policy.is_secret_guid(guid):
                 self._note(Role.GUID, guid)
@@ -125,6 +127,8 @@ class Disguise:
         match role:
             case Role.TEXT:
                 self._values[(name, text)] = role
+                if name == "Notes" and len(text) >= _SHORTEST_THING:
+                    self._note(role, text)
             case Role.GUID:
                 for guid in policy.GUID.findall(text):
                     self._note(role, guid)

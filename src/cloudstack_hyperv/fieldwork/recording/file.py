@@ -43,6 +43,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     """WinRM's, such as "OS: 10.0.20348 SP: 0.0 Stack: 3.0"; "" when it was not asked."""
     host: str
     """The disguised name of the host."""
+    joined: bool = False
+    """Whether the host is member of a domain, which its answers show."""
     folder: str
     """The disguised scratch folder; "" for a recording of something else than a self-test."""
 

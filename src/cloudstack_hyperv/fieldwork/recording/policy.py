@@ -23,6 +23,10 @@ from cloudstack_hyperv.fieldwork.recording.pseudonyms import Role
 GUID: Final = re.compile(
     r"(?<![0-9A-Fa-f])[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}(?![0-9A-Fa-f])"
 )
+CARD_IN_PATH: Final = re.compile(
+    rf"Msvm_(?:ExternalEthernetPort|WiFiPort)\.[^<]*?DeviceID=[^<]*?({GUID.pattern})"
+)
+"""A network card's GUID in the path of its port."""
 _GUID_VERSION: Final = 14
 MAC: Final = re.compile(
     r"[0-9A-Fa-f]{12}|[0-9A-Fa-f]{2}(?:([:-])[0-9A-Fa-f]{2})(?:\1[0-9A-Fa-f]{2}){4}"
@@ -38,10 +42,14 @@ _NOBODY: Final = re.compile(
     | [0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+(?:Z|[-+][0-9:]+)?   # ISO time
     | P[0-9DTHMS.]+ | [0-9]{8,14}\.[0-9]{6}[-+:*0-9]+         # interval, CIM time
     | [A-Za-z]:\\? | \{?[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\}?
-    | (?:Win32|Msvm|MSFT|CIM)_\w+ | OK | [0-9A-Fa-f:.]+(?:%[0-9]+)?
+    | (?:Win32|Msvm|MSFT|CIM)_\w+ | OK | [0-9A-Fa-f]*:[0-9A-Fa-f:.]*(?:%[0-9]+)?   # IPv6
+    | \*\*\*                                                   # masked already
     """,
     re.VERBOSE | re.IGNORECASE,
 )
+
+_SERIALS: Final = re.compile(r".*(?:Serial|Identifying|AssetTag|ProcessorId|SKUNumber).*")
+"""Properties whose numbers are somebody's."""
 
 _HOST_NAMES: Final = frozenset({"CSName", "DNSHostName", "SystemName", "PSComputerName"})
 _USER_NAMES: Final = frozenset(
@@ -69,7 +77,8 @@ _NAMED_CLASSES: Final = frozenset(
     }
 )
 _NAMES_OF_THINGS: Final = frozenset({"ElementName", "SwitchName", "VirtualSwitchNames"})
-_FREE_TEXTS: Final = frozenset({"Notes"})
+_FREE_TEXTS: Final = re.compile(r"Notes|.*WW[NP]N.*")
+"""What operators write, and names of Fibre Channel ports, which hosts make of their addresses."""
 _FOLDERS: Final = re.compile(r".*(?:Root|Path|Folder|Directory)")
 _IDENTITIES: Final = frozenset(
     {
@@ -141,7 +150,7 @@ def _hyperv_role(class_name: str, name: str, text: str) -> Role | None:
         return Role.THING
     if class_name == "Msvm_ExternalEthernetPort" and name == "Name":
         return Role.THING
-    if name in _FREE_TEXTS:
+    if _FREE_TEXTS.fullmatch(name):
         return Role.TEXT
     if (class_name, name) in _IDENTITIES:
         return Role.GUID
@@ -157,6 +166,8 @@ def _other_role(class_name: str, name: str, text: str) -> Role | None:
         return Role.GUID
     if (class_name, name) in _KEPT_ELSEWHERE or name in _KEPT_ANYWHERE:
         return None
-    if name.endswith(("CreationClassName", "ReturnValue")) or _NOBODY.fullmatch(text):
+    if name.endswith(("CreationClassName", "ReturnValue")):
+        return None
+    if _NOBODY.fullmatch(text) and not _SERIALS.fullmatch(name):
         return None
     return Role.TEXT

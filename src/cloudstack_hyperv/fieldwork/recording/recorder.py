@@ -31,6 +31,7 @@ _BUILD = re.compile(r"<(?:[\w.-]+:)?BuildNumber>([0-9]+)</")
 _COMPUTER = re.compile(r"<(?:[\w.-]+:)?CSName>([^<]+)</")
 _PRODUCT_TYPE = re.compile(r"<(?:[\w.-]+:)?ProductType>([0-9]+)</")
 _PRODUCT_VERSION = re.compile(r"<(?:[\w.-]+:)?ProductVersion>([^<]+)</")
+_JOINED = re.compile(r"<(?:[\w.-]+:)?PartOfDomain>(true)</", re.IGNORECASE)
 _WORKSTATION = "1"
 
 
@@ -96,6 +97,7 @@ class Recorder:
                 profile=None if build is None else profile_of_build(build, server=server),
                 product_version=_first(_PRODUCT_VERSION, exchanges),
                 host=disguise.names.name_for(Role.HOST, computer),
+                joined=bool(_first(_JOINED, exchanges)),
                 folder=_plain(disguise, self._folder),
             ),
             entries,
