@@ -117,13 +117,21 @@ async def _usable_folder(access: StorageAccess, pool: StorageFilerTO) -> str:
     if status is None or not status.is_folder:
         raise HostFileNotFound(f"the storage pool's folder {folder} does not exist")
     content = secrets.token_bytes(512)
-    with access.temporary.beside(join_path(folder, "pool-test.txt")) as path:
+    with (
+        access.temporary.beside(join_path(folder, "pool-test.txt")) as path,
+        access.temporary.beside(join_path(folder, "pool-test.txt")) as final,
+    ):
         writer = await files.create(path, len(content))
         try:
             await writer.write(0, content)
-            read_back = await files.read(path, 0, len(content))
+            # A write may still be on its way until then.
+            await writer.commit(final)
         finally:
             await writer.abort()
+        try:
+            read_back = await files.read(final, 0, len(content))
+        finally:
+            await files.delete(final)
     if read_back != content:
         raise HostFileError(f"{folder}: what was written to the pool reads back otherwise")
     return folder
