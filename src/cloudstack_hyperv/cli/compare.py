@@ -118,8 +118,8 @@ def _show(
         if each.operation != last:
             last = each.operation
             _line(console, f"\n{each.operation}", style="bold")
-        times = "" if finding.times == 1 else f", {finding.times} times"
-        first = f"exchange {each.exchange}, {each.scenario}{times}"
+        more = "" if finding.times == 1 else f", {finding.times} times"
+        first = f"exchange {each.exchange}, {each.scenario}{more}"
         _line(console, f"  {each.kind.value}: {each.where or 'the answer'} ({first})")
         _line(console, f"    - recorded: {each.recorded}", style="red")
         _line(console, f"    + emulated: {each.replayed}", style="green")

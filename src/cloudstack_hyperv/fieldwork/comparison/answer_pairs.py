@@ -23,6 +23,7 @@ from cloudstack_hyperv.fieldwork.comparison.shapes import (
     compare_children,
     compare_elements,
     label,
+    out_of_order,
 )
 from cloudstack_hyperv.wsman.protocol.instances import read_reference
 from cloudstack_hyperv.wsman.protocol.xmltext import local_name
@@ -131,12 +132,8 @@ def _compare_bound_rows(
             compare_rows(row, other, sheet)
             places.append(position[id(other)])
     if places != sorted(places) and numbers == others:
-        sheet.report(
-            Kind.ORDER,
-            "rows",
-            " ".join(_name(object_of(row)) for row in recorded),
-            " ".join(_name(object_of(row)) for row in replayed),
-        )
+        names = [[_name(object_of(row)) for row in rows] for rows in (recorded, replayed)]
+        sheet.report(Kind.ORDER, "rows", *out_of_order(*names))
 
 
 def _compare_any_rows(

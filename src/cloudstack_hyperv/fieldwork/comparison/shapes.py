@@ -11,7 +11,7 @@ Source: DSP0230 (how values travel); what real answers look like is in recording
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 from xml.etree import ElementTree as ET
 
@@ -101,7 +101,13 @@ def compare_children(
     common = [name for name in one if name in other]
     order = [name for name in other if name in one]
     if common != order:
-        report(Kind.ORDER, where, _order(one, common), _order(other, order))
+        report(
+            Kind.ORDER,
+            where,
+            *out_of_order(
+                [label(one[name][0]) for name in common], [label(other[name][0]) for name in order]
+            ),
+        )
     for name in common:
         for left, right in zip(one[name], other[name], strict=False):
             compare_elements(left, right, report, pair, where)
@@ -109,7 +115,7 @@ def compare_children(
 
 
 def form_of(element: ET.Element) -> str:
-    """Return what an element holds: nil, datetime, interval, reference, object, text, ..."""
+    """Return what an element holds: nil, datetime, interval, reference, elements, text, ..."""
     if element.get(NIL) in ("true", "1"):
         return "nil"
     if len(element):
@@ -118,7 +124,7 @@ def form_of(element: ET.Element) -> str:
             return local_name(element[0]).lower()
         if first.startswith(_ADDRESSING) and not element.tag.startswith(_ADDRESSING):
             return "reference"
-        return "object" if XSI_TYPE in element.attrib else "elements"
+        return "elements"
     text = (element.text or "").lstrip("\ufeff \r\n\t")
     return "INSTANCE" if text.startswith(("<INSTANCE ", "<?xml")) else "text"
 
@@ -202,17 +208,15 @@ def _by_name(elements: Sequence[ET.Element]) -> dict[tuple[str, str], list[ET.El
     return found
 
 
-def _order(
-    elements: dict[tuple[str, str], list[ET.Element]], order: Sequence[tuple[str, str]]
-) -> str:
-    return " ".join(_order_names(elements, order))
-
-
-def _order_names(
-    elements: dict[tuple[str, str], list[ET.Element]], order: Sequence[tuple[str, str]]
-) -> Iterator[str]:
-    for name in order:
-        yield label(elements[name][0])
+def out_of_order(one: Sequence[str], other: Sequence[str]) -> tuple[str, str]:
+    """Return the parts of two orders of the same names in which they differ."""
+    start = 0
+    while start < len(one) and one[start : start + 1] == other[start : start + 1]:
+        start += 1
+    end = len(one)
+    while end > start and one[end - 1 : end] == other[end - 1 : end]:
+        end -= 1
+    return " ".join(one[start:end]), " ".join(other[start:end])
 
 
 def _shown(text: str | None) -> str:

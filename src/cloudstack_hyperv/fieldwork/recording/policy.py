@@ -109,6 +109,8 @@ _KEPT_ELSEWHERE: Final = frozenset(
         ("Win32_Volume", "FileSystem"),
     }
 )
+_STATUS: Final = "__ExtendedStatus"
+"""WMI's own words in a fault, in any namespace."""
 _KEPT_ANYWHERE: Final = frozenset({"BuildType", "Status", "Version"})
 
 
@@ -130,6 +132,8 @@ def roles_of(namespace: str, class_name: str, name: str, text: str) -> Role | No
         return Role.HOST
     if name in _USER_NAMES:
         return Role.USER
+    if class_name == _STATUS:
+        return None
     if namespace.lower() == NAMESPACE_VIRTUALIZATION:
         return _hyperv_role(class_name, name, text)
     return _other_role(class_name, name, text)

@@ -84,9 +84,9 @@ async def play(
     names: ScratchNames,
     listener: Listener,
     diary: Diary | None = None,
-    programme: Iterable[Scenario] = PROGRAMME,
+    programme: Iterable[Scenario] | None = None,
 ) -> tuple[ScenarioResult, ...]:
-    """Play the programme; the last result is the clean-up's.  Never leaves anything on purpose."""
+    """Play the programme, or another; the last result is the clean-up's."""
     results: list[ScenarioResult] = []
     undo = UndoStack()
     stage = Stage(ground.client, ground.files, names, ground.base, ground.release, undo, diary)
@@ -97,7 +97,7 @@ async def play(
 
     try:
         prepare = Scenario(PREPARE, "make the scratch folder", _make_folder)
-        for scenario in (prepare, *programme):
+        for scenario in (prepare, *(PROGRAMME if programme is None else programme)):
             listener.scenario_begins(scenario.name)
             reason = _why_skipped(scenario, ground, results)
             if reason:
