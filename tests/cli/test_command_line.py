@@ -20,7 +20,9 @@ def run(*arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str
 
 
 @pytest.mark.parametrize(
-    "arguments", [(), ("run",), ("check",), ("emulate",), ("demo",)], ids=lambda a: " ".join(a)
+    "arguments",
+    [(), ("run",), ("check",), ("emulate",), ("demo",), ("selftest",), ("compare",)],
+    ids=lambda a: " ".join(a),
 )
 def test_help_everywhere(arguments: tuple[str, ...]) -> None:
     ended = run(*arguments, "--help")

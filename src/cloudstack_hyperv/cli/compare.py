@@ -130,6 +130,8 @@ def _show(
 
 
 def _line(console: Console, text: str, *, style: str = "") -> None:
+    """Print a line; a recording is somebody else's, so its control characters do not pass."""
+    text = "".join(each if each.isprintable() or each == "\n" else "\ufffd" for each in text)
     console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -29,6 +29,8 @@ from cloudstack_hyperv.observe import configure_logs
 from cloudstack_hyperv.storage.composite_files import CompositeFiles
 from cloudstack_hyperv.storage.windows_paths import BadWindowsPath, checked_path
 
+_WIDTH = 140
+"""Columns of the table in a file."""
 _STYLES = {
     Outcome.AS_EXPECTED: "green",
     Outcome.DIFFERENT: "yellow",
@@ -66,11 +68,13 @@ class _Progress:
             f"[{style}]{result.outcome:11}[/] {result.name:10} {result.seconds:6.1f} s  "
             f"{escape(result.title)}"
         )
+        if result.problem:
+            _line(self._console, f"  {result.problem}")
 
 
 async def selftest_host(options: SelftestOptions) -> int:
     """Play it; 0 when all is as expected, 1 when not, 2 when it was not asked rightly."""
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH)
     try:
         configure_logs("error", "text")
         settings = load_settings(options.config)
